@@ -1,0 +1,1 @@
+"""Cameras, rotations, rasterisation and barycentrics: pure functions without state."""
