@@ -1,0 +1,50 @@
+"""The two types that the rest of the backend sees of footage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded picture of the footage."""
+
+    index: int
+    """Frame number from 0 on a timeline of `Footage.frame_rate`, as Blender counts."""
+    timestamp: float
+    """Seconds after the footage's first frame."""
+    image: NDArray[np.uint8]
+    """(H, W, 3) RGB, upright, rows from the top."""
+    corrupt: bool = False
+    """The decoder met damaged data: the picture may be wrong."""
+
+
+class Footage(ABC):
+    """A range of frames that can be read any number of times, one frame in memory at a time."""
+
+    path: Path
+    """What was opened."""
+    image_size: tuple[int, int]
+    """(W, H) in pixels, after rotation."""
+    frame_rate: Fraction
+    """Frames per second of the timeline that `Frame.index` counts on."""
+    n_frames: int
+    """How many frames iterating is expected to give."""
+    warnings: list[str]
+    """What an artist should know: gaps, truncation, damage. Reading the frames may add to it."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode from the first frame of the range on; raises `FootageError`."""
+
+    def warn(self, message: str) -> None:
+        """Add `message` to the warnings, once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
