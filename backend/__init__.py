@@ -1,1 +1,1 @@
-"""Mien's backend: footage to landmarks to a fitted head, on the command line or as a service."""
+"""Everything that runs outside Blender: footage, detection, fitting, baking and the service."""
