@@ -13,6 +13,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from backend.footage.colour import hdr_transfer, quarter_turns, upright_rgb
 from backend.footage.container import DEFAULT_MAX_PIXELS, open_stream
@@ -203,7 +204,8 @@ def _decode(
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
-                frames = [None]
+                yield None
+                continue
         yield from frames
 
 
@@ -222,7 +224,9 @@ def is_still(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bool:
         return container.format.name.endswith("_pipe") or container.format.name == "image2"
 
 
-def read_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[np.ndarray, bool]:
+def read_picture(
+    path: Path, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> tuple[NDArray[np.uint8], bool]:
     """Read one picture: (H, W, 3) uint8 RGB, upright, and whether its data is damaged."""
     with open_stream(path, max_pixels) as (container, stream):
         frame = _first_frame(path, container, stream)

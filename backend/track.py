@@ -1,0 +1,165 @@
+"""The result of tracking: one frozen dataclass, one file, documented in docs/track-format.md."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.atomic import atomic_path
+from backend.errors import BadInputError
+
+FORMAT_VERSION = 1
+"""Raised when a reader of an older version would misread a file."""
+
+# dtype and shape of every array; equal letters are equal sizes.
+_ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
+    "vertices": ("f4", ("F", "N", 3)),
+    "faces": ("i4", ("T", 3)),
+    "uv": ("f4", ("T", 3, 2)),
+    "focal_px": ("f8", ("F",)),
+    "K": ("f8", ("F", 3, 3)),
+    "head_pose": ("f4", ("F", 4, 4)),
+    "identity": ("f4", ("I",)),
+    "expression": ("f4", ("F", "E")),
+    "eye_rotation": ("f4", ("F", 2, 3)),
+    "landmarks_2d": ("f4", ("F", "L", 2)),
+    "landmark_sigma": ("f4", ("F", "L")),
+    "visibility": ("u1", ("F", "N")),
+    "texture": ("u1", ("H", "W", 4)),
+    "found": ("?", ("F",)),
+    "frame_index": ("i8", ("F",)),
+    "timestamps": ("f8", ("F",)),
+    "image_size": ("i8", (2,)),
+    "frame_rate": ("i8", (2,)),
+    "rest_vertices": ("f4", ("N", 3)),
+    "shape_keys": ("f2", ("E", "N", 3)),
+    "joints": ("f4", ("J", 3)),
+    "skin_weights": ("f4", ("N", "J")),
+    "joint_rotations": ("f4", ("F", "J", 3)),
+    "translation": ("f4", ("F", 3)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """A face tracked through a shot.
+
+    Camera frame: OpenCV's (x right, y down, z forward), metres; pixel centres at integers.
+    Head frame: the same axes, origin midway between the mean head's eyes.
+    F frames, N vertices, T triangles, L landmarks, E = 52 expressions, I identity coefficients,
+    J = 4 joints (neck, head, left eye, right eye).
+    """
+
+    vertices: NDArray[np.float32]
+    """(F, N, 3) posed vertices in the camera frame, metres."""
+    faces: NDArray[np.int32]
+    """(T, 3) vertex indices, counter-clockwise seen from outside."""
+    uv: NDArray[np.float32]
+    """(T, 3, 2) texture coordinate of each corner of each triangle, 0 to 1, v up."""
+    focal_px: NDArray[np.float64]
+    """(F,) focal length in pixels."""
+    K: NDArray[np.float64]
+    """(F, 3, 3) camera intrinsics in pixels."""
+    head_pose: NDArray[np.float32]
+    """(F, 4, 4) T_camera_head: bind frame of the head joint to the camera frame."""
+    identity: NDArray[np.float32]
+    """(I,) identity coefficients, in standard deviations."""
+    expression: NDArray[np.float32]
+    """(F, E) weight of each expression."""
+    expression_names: tuple[str, ...]
+    """E ARKit names, lowerCamel."""
+    eye_rotation: NDArray[np.float32]
+    """(F, 2, 3) rotation vectors of the left and the right eye relative to the head."""
+    landmarks_2d: NDArray[np.float32]
+    """(F, L, 2) detected landmarks in pixels; NaN where no face was found."""
+    landmark_sigma: NDArray[np.float32]
+    """(F, L) standard deviation of each landmark in pixels; NaN where no face was found."""
+    visibility: NDArray[np.uint8]
+    """(F, N) 1 where the camera sees the vertex."""
+    texture: NDArray[np.uint8]
+    """(H, W, 4) sRGB and alpha, first row at the top (v = 1); alpha 255 where measured."""
+    found: NDArray[np.bool_]
+    """(F,) whether the face was seen; elsewhere the pose is carried over from other frames."""
+    frame_index: NDArray[np.int64]
+    """(F,) frame number in the clip, from 0."""
+    timestamps: NDArray[np.float64]
+    """(F,) seconds after the clip's first frame."""
+    image_size: NDArray[np.int64]
+    """(2,) width and height of the footage in pixels, upright."""
+    frame_rate: NDArray[np.int64]
+    """(2,) numerator and denominator of the frames per second."""
+    rest_vertices: NDArray[np.float32]
+    """(N, 3) neutral face of this identity in the bind pose, head frame, metres."""
+    shape_keys: NDArray[np.float16]
+    """(E, N, 3) offset of each expression from the neutral face, metres."""
+    joints: NDArray[np.float32]
+    """(J, 3) joint centres in the bind pose, head frame, metres."""
+    skin_weights: NDArray[np.float32]
+    """(N, J) share of each joint in each vertex."""
+    joint_rotations: NDArray[np.float32]
+    """(F, J, 3) rotation vectors; the first joint's is the root rotation in the camera frame."""
+    translation: NDArray[np.float32]
+    """(F, 3) translation of the head in the camera frame, metres."""
+    format_version: int = FORMAT_VERSION
+    """Version of this format."""
+
+    def __post_init__(self) -> None:
+        sizes = {"E": len(self.expression_names)}
+        for name, (dtype, shape) in _ARRAYS.items():
+            array = getattr(self, name)
+            if array.dtype != np.dtype(dtype):
+                raise ValueError(f"{name} is {array.dtype}, not {np.dtype(dtype)}")
+            if array.ndim != len(shape):
+                raise ValueError(f"{name} has shape {array.shape}, not {shape}")
+            for size, wanted in zip(array.shape, shape, strict=True):
+                expected = sizes.setdefault(wanted, size) if isinstance(wanted, str) else wanted
+                if size != expected:
+                    raise ValueError(f"{name} has shape {array.shape}; {wanted} is {expected}")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.frame_index)
+
+    def save(self, path: Path | str) -> None:
+        """Write the .npz file: whole, or not at all. The same track gives the same bytes."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        arrays["expression_names"] = np.array(self.expression_names)
+        arrays["format_version"] = np.int64(self.format_version)
+        with atomic_path(Path(path)) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Track:
+        """Read a .npz file; raises `BadInputError` that names the file and what is wrong."""
+        path = Path(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError as error:
+            raise BadInputError(f"{path}: no such file.") from error
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise BadInputError(f"{path}: is damaged or not a track of Mien.") from error
+        version = arrays.pop("format_version", None)
+        missing = [f.name for f in fields(cls) if f.name not in arrays and f.name in _ARRAYS]
+        if version is None or missing or "expression_names" not in arrays:
+            raise BadInputError(
+                f"{path}: is not a track of Mien; it lacks "
+                f"{', '.join(missing[:4]) or 'format_version or expression_names'}."
+            )
+        if int(version) > FORMAT_VERSION:
+            raise BadInputError(
+                f"{path}: has format {int(version)}, newer than this version of Mien can read "
+                f"({FORMAT_VERSION}). Update Mien."
+            )
+        names = tuple(str(name) for name in arrays["expression_names"])
+        known = {name: arrays[name] for name in _ARRAYS}
+        try:
+            return cls(**known, expression_names=names, format_version=int(version))
+        except ValueError as error:
+            raise BadInputError(f"{path}: is not a valid track: {error}.") from error
