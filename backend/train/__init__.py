@@ -1,1 +1,1 @@
-"""Training material, renderer and training of the landmark networks; the server never imports it."""
+"""Training material, renderer and training of the landmark networks; not for the server."""

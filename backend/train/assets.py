@@ -44,7 +44,8 @@ def anny_from_obj(points: Array) -> Array:
     points (..., 3): decimetres, y up, face toward +z. Returns (..., 3) metres, z up, face
     toward -y.
     """
-    return 0.1 * (np.asarray(points) @ ANNY_FROM_OBJ.T)
+    metres: Array = 0.1 * (np.asarray(points) @ ANNY_FROM_OBJ.T)
+    return metres
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class BoundMesh:
     textures: tuple[Picture, ...]  # interchangeable colourings
     scale_pairs: Array = field(repr=False)  # (3, 2) int64 compact indices, obj x, y, z
     scale_template: Array = field(repr=False)  # (3,) metres: those distances on the template
+    hides: Array = field(repr=False)  # (h,) int64 base vertices (of 19,158) covered by the mesh
 
     @property
     def follows_expression(self) -> bool:
@@ -109,8 +111,22 @@ class BoundMesh:
         base_vertices (..., M, 3): compact base vertices, metres. Returns (..., 3).
         """
         ends = base_vertices[..., self.scale_pairs, :]
-        lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1) / self.scale_template
-        return lengths[..., [0, 2, 1]]
+        lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
+        ratio: Array = (lengths / self.scale_template)[..., [0, 2, 1]]
+        return ratio
+
+    def visible_triangles(self, worn: tuple[BoundMesh, ...]) -> Array:
+        """Triangles (t, 3) of this mesh that stay when other meshes cover it.
+
+        Meant for the body under clothes: a triangle goes when all its corners hang on vertices
+        that a worn mesh hides, which keeps skin from poking through cloth.
+        """
+        hidden = np.zeros(N_BASE_VERTICES, dtype=bool)
+        for mesh in worn:
+            hidden[mesh.hides] = True
+        covered = hidden[self.base_reference[:, 0]][self.triangles].all(axis=1)
+        left: Array = self.triangles[~covered]
+        return left
 
     def positions(self, base_vertices: Array, rotation: Array | None = None) -> Array:
         """Vertices of the mesh on the given heads.
@@ -127,7 +143,8 @@ class BoundMesh:
         offsets = self.offsets * self.offset_scale(base_vertices)[..., None, :]
         if rotation is not None:
             offsets = offsets @ np.swapaxes(np.asarray(rotation), -1, -2)
-        return points + offsets
+        placed: Array = points + offsets
+        return placed
 
 
 @dataclass(frozen=True)
@@ -215,7 +232,8 @@ def _assemble(manifest: dict[str, Any], arrays: dict[str, Array]) -> AssetLibrar
                 source_vertex=arrays[f"mesh.{i}.source_vertex"].astype(np.int64),
                 textures=tuple(pictures[key] for key in entry["textures"]),
                 scale_pairs=compact[HEAD_SCALE_PAIRS],
-                scale_template=np.asarray(manifest["scale_template"]),
+                scale_template=np.asarray(manifest["scale_template"], dtype=np.float32),
+                hides=np.asarray(entry.get("hides", []), dtype=np.int64),
             )
         )
     environments = tuple(

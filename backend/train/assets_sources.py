@@ -87,7 +87,8 @@ def triangles_from_quads(quads: Array) -> Array:
         & (triangles[:, 1] != triangles[:, 2])
         & (triangles[:, 2] != triangles[:, 0])
     )
-    return triangles[distinct]
+    kept: Array = triangles[distinct]
+    return kept
 
 
 def split_seams(vertex_triangles: Array, uv_triangles: Array) -> tuple[Array, Array, Array]:
@@ -165,7 +166,9 @@ def compact_binding(binding: RawBinding, keep: Array) -> RawBinding:
 
 def bound_points(binding: RawBinding, base: Array) -> Array:
     """Vertices (n, 3) of a binding on a base mesh (19158, 3), both in the obj's frame."""
-    return np.einsum("nkc,nk->nc", base[binding.reference], binding.weights) + binding.offsets
+    on_base = np.einsum("nkc,nk->nc", base[binding.reference], binding.weights)
+    points: Array = on_base + binding.offsets
+    return points
 
 
 def read_environment(path: Path) -> tuple[Array, Array, Array]:
@@ -192,14 +195,16 @@ def read_environment(path: Path) -> tuple[Array, Array, Array]:
 def face_free_boxes(points: Array, size: tuple[int, int], minimum: int) -> list[Array]:
     """Boxes of an image that keep well clear of its face.
 
-    points (L, 2): landmarks in pixels. size: (W, H). The face's box grows by its own height
-    upward, by 0.6 of its width to the sides (hair, ears) and by 0.35 downward. Returns boxes
-    (x0, y0, x1, y1) whose sides are at least `minimum` pixels: left of, right of, above, below.
+    points (L, 2): landmarks in pixels. size: (W, H). The face's box grows by 0.8 of its height
+    upward, by 0.45 of its width to the sides (hair, ears) and by 0.35 downward. Returns boxes
+    (x0, y0, x1, y1) whose sides are at least `minimum` pixels: left of and right of the face,
+    both down to the chin, above it and below it.
     """
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
     width, height = x1 - x0, y1 - y0
-    left, right = int(x0 - 0.6 * width), int(np.ceil(x1 + 0.6 * width))
-    top, bottom = int(y0 - height), int(np.ceil(y1 + 0.35 * height))
+    left, right = int(x0 - 0.45 * width), int(np.ceil(x1 + 0.45 * width))
+    top, bottom = int(y0 - 0.8 * height), int(np.ceil(y1 + 0.35 * height))
     w, h = size
-    boxes = [(0, 0, left, h), (right, 0, w, h), (0, 0, w, top), (0, bottom, w, h)]
+    chin = min(h, int(y1))
+    boxes = [(0, 0, left, chin), (right, 0, w, chin), (0, 0, w, top), (0, max(bottom, 0), w, h)]
     return [np.array(b) for b in boxes if b[2] - b[0] >= minimum and b[3] - b[1] >= minimum]
