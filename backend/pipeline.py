@@ -1,0 +1,71 @@
+"""The whole way: footage to landmarks to a fitted head to a baked result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from backend.assembly import assemble_track
+from backend.detect import DenseDetector, FaceTracker
+from backend.device import choose_device
+from backend.errors import NoFaceError
+from backend.events import model_result
+from backend.fit import fit_shot
+from backend.footage import Footage
+from backend.head import Head
+from backend.settings import TrackSettings
+from backend.stages import LAYOUT, Reporter, bake_frames, fit_settings, observe_frames
+from backend.track import Track
+from shared.conventions import intrinsics
+from shared.messages import Event, TextureResult
+
+
+def run_track(
+    footage: Footage,
+    settings: TrackSettings | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Track:
+    """Track one face through footage.
+
+    on_event: told of progress and results as they come: a preview head and a preview of every
+    frame, then the final head, every final frame, and the texture.
+    cancelled: asked often; True ends the work with `CancelledError`.
+    Frames without a face are marked so. Raises `NoFaceError` where no frame has one,
+    `FootageError` for unusable footage, `MissingWeightsError` for an incomplete installation.
+    """
+    settings = settings or TrackSettings()
+    device = choose_device(settings.device)
+    head = Head.load(device=device)
+    tracker = FaceTracker(DenseDetector.load(device=device), settings.subject)
+    report = Reporter(on_event, cancelled)
+
+    report.result(model_result(head, torch.zeros(head.n_identity, device=device), is_final=False))
+    shot = observe_frames(footage, head, tracker, settings, report)
+    if not shot.found.any():
+        raise NoFaceError(
+            f"{footage.path}: no face was found in any of its {len(shot.found)} frames. Check that "
+            "it shows a face at least a tenth as high as the picture."
+        )
+
+    fit = fit_shot(
+        head,
+        LAYOUT,
+        shot.landmarks_2d,
+        shot.landmark_sigma,
+        shot.found,
+        footage.image_size,
+        fit_settings(settings),
+        report.progress,
+        cancelled,
+    )
+    report.check()
+
+    model = model_result(head, torch.as_tensor(fit.identity).to(device), is_final=True)
+    report.result(model)
+    frames, texture = bake_frames(footage, head, shot, fit, settings, report)
+    if texture is not None:
+        report.result(TextureResult(texture=texture))
+    K = intrinsics(fit.focal_px, footage.image_size)
+    return assemble_track(model, frames, texture, K, footage.image_size, footage.frame_rate)

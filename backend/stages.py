@@ -1,0 +1,203 @@
+"""The stages of the pipeline that go frame by frame: observe, then bake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backend.bake import TextureBaker, vertex_visibility
+from backend.detect import FaceLandmarks, FaceTracker
+from backend.errors import CancelledError
+from backend.events import FrameMotion, frame_result
+from backend.fit import FitSettings, FrameFit, ShotFit, fit_frame
+from backend.footage import Footage
+from backend.head import Head
+from backend.head.landmarks import layout as landmark_layout
+from backend.settings import TrackSettings
+from shared.conventions import intrinsics
+from shared.messages import Event, FrameResult, Progress
+
+LAYOUT = "dense320"
+"""The landmarks that the detector gives and the fit takes."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What was seen in F frames; rows of frames without a face are NaN."""
+
+    landmarks_2d: NDArray[np.float32]
+    """(F, L, 2) pixels."""
+    landmark_sigma: NDArray[np.float32]
+    """(F, L) pixels."""
+    found: NDArray[np.bool_]
+    """(F,) whether a face was found."""
+    frame_index: NDArray[np.int64]
+    """(F,) frame number in the clip."""
+    timestamps: NDArray[np.float64]
+    """(F,) seconds."""
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where stages report to, and ask whether to go on."""
+
+    on_event: Callable[[Event], None]
+    """Told of everything."""
+    cancelled: Callable[[], bool]
+    """Whether to stop."""
+
+    def check(self) -> None:
+        """Raise `CancelledError` where the work is to stop."""
+        if self.cancelled():
+            raise CancelledError("Cancelled.")
+
+    def progress(self, stage: str, fraction: float, frame_index: int | None = None) -> None:
+        """Report how far a stage is, and stop where that is wanted."""
+        self.on_event(
+            Progress(stage=stage, fraction=min(max(fraction, 0.0), 1.0), frame_index=frame_index)
+        )
+        self.check()
+
+    def result(self, event: Event) -> None:
+        """Report a result."""
+        self.check()
+        self.on_event(event)
+
+
+def fit_settings(settings: TrackSettings) -> FitSettings:
+    """The part of the settings that concerns the fit."""
+    return FitSettings(focal_px=settings.focal_px)
+
+
+def observe_frames(
+    footage: Footage,
+    head: Head,
+    tracker: FaceTracker,
+    settings: TrackSettings,
+    report: Reporter,
+) -> Observations:
+    """Find the landmarks of every frame, and report a preview of each as it comes.
+
+    The preview has the mean face and, unless the focal length is given, a 45 degree field of view.
+    """
+    count = len(landmark_layout(LAYOUT))
+    none = FaceLandmarks(
+        landmarks_2d=np.full((count, 2), np.nan, np.float32),
+        landmark_sigma=np.full(count, np.nan, np.float32),
+        score=0.0,
+        layout=LAYOUT,
+    )
+    faces: list[FaceLandmarks] = []
+    found: list[bool] = []
+    index: list[int] = []
+    timestamps: list[float] = []
+    previous: FrameFit | None = None
+    mean_face = head.template.new_zeros(head.n_identity)
+    report.progress("detect", 0.0)
+    for frame in footage:
+        face = tracker.step(frame.image)
+        faces.append(face or none)
+        found.append(face is not None)
+        index.append(frame.index)
+        timestamps.append(frame.timestamp)
+        if face is not None:
+            previous = fit_frame(
+                head,
+                LAYOUT,
+                face.landmarks_2d,
+                face.landmark_sigma,
+                footage.image_size,
+                fit_settings(settings),
+                previous,
+            )
+        if previous is not None:
+            result = frame_result(
+                head,
+                mean_face,
+                FrameMotion(
+                    _f4(previous.expression),
+                    _f4(previous.rotations),
+                    _f4(previous.translation),
+                    float(previous.focal_px),
+                ),
+                frame_index=frame.index,
+                timestamp=frame.timestamp,
+                found=face is not None,
+                landmarks_2d=faces[-1].landmarks_2d,
+                landmark_sigma=faces[-1].landmark_sigma,
+            )
+            report.result(result)
+        report.progress("detect", len(faces) / footage.n_frames, frame.index)
+    return Observations(
+        landmarks_2d=np.stack([face.landmarks_2d for face in faces]),
+        landmark_sigma=np.stack([face.landmark_sigma for face in faces]),
+        found=np.array(found, bool),
+        frame_index=np.array(index, np.int64),
+        timestamps=np.array(timestamps, np.float64),
+    )
+
+
+def bake_frames(
+    footage: Footage,
+    head: Head,
+    shot: Observations,
+    fit: ShotFit,
+    settings: TrackSettings,
+    report: Reporter,
+) -> tuple[list[FrameResult], NDArray[np.uint8] | None]:
+    """Pose, visibility and texture in a second pass over the footage, one image at a time.
+
+    Returns the final results of all frames, and the texture (H, W, 4) or None where none was
+    asked for.
+    """
+    device = head.template.device
+    K = intrinsics(fit.focal_px, footage.image_size)
+    identity = torch.as_tensor(fit.identity).to(head.template)
+    baker = TextureBaker(head, size=settings.texture_size) if settings.texture_size > 0 else None
+    images = iter(footage) if baker is not None else None
+    faces = head.faces.cpu().numpy()
+    results: list[FrameResult] = []
+    for number in range(len(shot.found)):
+        motion = FrameMotion(
+            _f4(fit.expression[number]),
+            _f4(fit.rotations[number]),
+            _f4(fit.translation[number]),
+            float(fit.focal_px),
+        )
+        with torch.no_grad():
+            vertices = head(
+                identity,
+                torch.as_tensor(motion.expression, device=device),
+                torch.as_tensor(motion.joint_rotations, device=device),
+                torch.as_tensor(motion.translation, device=device),
+            )
+        posed = _f4(vertices)
+        index = int(shot.frame_index[number])
+        frame = next(images, None) if images is not None else None
+        if baker is not None and frame is not None and shot.found[number] and not frame.corrupt:
+            baker.add(frame.image, posed, K)
+        result = frame_result(
+            head,
+            identity,
+            motion,
+            frame_index=index,
+            timestamp=float(shot.timestamps[number]),
+            found=bool(shot.found[number]),
+            landmarks_2d=shot.landmarks_2d[number],
+            landmark_sigma=shot.landmark_sigma[number],
+            vertices=posed,
+            visibility=vertex_visibility(posed[None], faces, K, footage.image_size)[0],
+        )
+        results.append(result)
+        report.result(result)
+        report.progress("bake", (number + 1) / len(shot.found), index)
+    return results, None if baker is None else baker.result()
+
+
+def _f4(values: torch.Tensor | NDArray[np.floating]) -> NDArray[np.float32]:
+    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+    return np.ascontiguousarray(array, dtype=np.float32)
