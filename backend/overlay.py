@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import cv2
@@ -24,12 +25,13 @@ Image = NDArray[np.uint8]
 class OverlaySettings:
     """How the head is drawn."""
 
-    opacity: float = 0.55
-    """Opacity of the shaded head, 0 to 1."""
+    style: Literal["shaded", "wire", "textured"] = "shaded"
+    """"shaded" is a see-through plaster head, "wire" the visible edges of the mesh, "textured" the
+    head with its own texture, opaque."""
+    opacity: float = 0.6
+    """Opacity of the shaded head and of the edges, 0 to 1."""
     landmarks: bool = True
     """Draw the detected landmarks as dots."""
-    textured: bool = False
-    """Draw the head with its texture, opaque, in place of grey shading."""
 
 
 def draw_overlay(
@@ -42,8 +44,12 @@ def draw_overlay(
     """
     settings = settings or OverlaySettings()
     result = image.copy()
-    opacity = 1.0 if settings.textured else settings.opacity
-    _blend_head(result, track, frame, opacity if track.found[frame] else 0.3 * opacity, settings)
+    opacity = 1.0 if settings.style == "textured" else settings.opacity
+    opacity *= 1.0 if track.found[frame] else 0.3
+    if settings.style == "wire":
+        _draw_wire(result, track, frame, opacity)
+    else:
+        _blend_head(result, track, frame, opacity, settings.style == "textured")
     if settings.landmarks and track.found[frame]:
         _draw_landmarks(result, track.landmarks_2d[frame], track.vertices[frame], track.K[frame])
     return result
@@ -109,9 +115,7 @@ def _overlays(
             yield number, draw_overlay(frame.image, track, number, settings)
 
 
-def _blend_head(
-    image: Image, track: Track, frame: int, opacity: float, settings: OverlaySettings
-) -> None:
+def _blend_head(image: Image, track: Track, frame: int, opacity: float, textured: bool) -> None:
     vertices, K = track.vertices[frame], track.K[frame]
     box = _head_box(vertices, K, (image.shape[1], image.shape[0]))
     if box is None:
@@ -119,7 +123,7 @@ def _blend_head(
     left, top, right, bottom = box
     K_crop = K.copy()
     K_crop[:2, 2] -= (left, top)
-    textured = settings.textured and track.texture.size > 0
+    textured = textured and track.texture.size > 0
     drawn = render_shaded(
         vertices,
         track.faces,
@@ -135,14 +139,30 @@ def _blend_head(
     region[:] = np.rint(region * (1 - alpha) + drawn[..., :3] * alpha).astype(np.uint8)
 
 
+def _draw_wire(image: Image, track: Track, frame: int, opacity: float) -> None:
+    """Edges of the triangles whose corners the camera sees."""
+    pixels = _project(track.vertices[frame], track.K[frame])
+    seen = track.faces[track.visibility[frame][track.faces].all(1)]
+    drawn = image.copy()
+    # Four fractional bits, or thin lines jump from pixel to pixel between frames.
+    corners = np.rint(pixels[seen] * 16).astype(np.int32)
+    cv2.polylines(drawn, list(corners), True, (120, 220, 255), 1, cv2.LINE_AA, shift=4)
+    image[:] = cv2.addWeighted(drawn, opacity, image, 1 - opacity, 0)
+
+
+def _project(vertices: NDArray[np.float32], K: NDArray[np.float64]) -> NDArray[np.float64]:
+    points = vertices @ K.T
+    return points[..., :2] / points[..., 2:]
+
+
 def _head_box(
     vertices: NDArray[np.float32], K: NDArray[np.float64], image_size: tuple[int, int]
 ) -> tuple[int, int, int, int] | None:
     """The part of the image that the head covers: left, top, right, bottom; None for none."""
-    points = vertices[vertices[:, 2] > 1e-3] @ K.T
-    if not len(points) or not np.isfinite(points).all():
+    in_front = vertices[vertices[:, 2] > 1e-3]
+    if not len(in_front) or not np.isfinite(in_front).all():
         return None
-    pixels = points[:, :2] / points[:, 2:]
+    pixels = _project(in_front, K)
     left, top = np.floor(np.clip(pixels.min(0), 0, image_size)).astype(int)
     right, bottom = np.ceil(np.clip(pixels.max(0) + 1, 0, image_size)).astype(int)
     return (left, top, right, bottom) if right > left and bottom > top else None
@@ -156,7 +176,7 @@ def _draw_landmarks(
 ) -> None:
     """Dots, sized to the head, with four fractional bits of precision."""
     pixels_per_metre = K[0, 0] / max(float(np.median(vertices[:, 2])), 1e-3)
-    radius = max(1.0, 0.0012 * pixels_per_metre)
+    radius = max(0.75, 0.0007 * pixels_per_metre)
     for x, y in landmarks_2d:
         if np.isfinite(x) and np.isfinite(y):
             centre = (round(float(x) * 16), round(float(y) * 16))

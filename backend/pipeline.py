@@ -15,7 +15,14 @@ from backend.fit import fit_shot
 from backend.footage import Footage
 from backend.head import Head
 from backend.settings import TrackSettings
-from backend.stages import LAYOUT, Reporter, bake_frames, fit_settings, observe_frames
+from backend.stages import (
+    LAYOUT,
+    Reporter,
+    bake_frames,
+    check_settings,
+    fit_settings,
+    observe_frames,
+)
 from backend.track import Track
 from shared.conventions import intrinsics
 from shared.messages import Event, TextureResult
@@ -36,6 +43,7 @@ def run_track(
     `FootageError` for unusable footage, `MissingWeightsError` for an incomplete installation.
     """
     settings = settings or TrackSettings()
+    check_settings(settings)
     device = choose_device(settings.device)
     head = Head.load(device=device)
     tracker = FaceTracker(DenseDetector.load(device=device), settings.subject)

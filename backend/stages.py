@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend.bake import TextureBaker, vertex_visibility
+from backend.bake.texture import TextureBaker
+from backend.bake.visibility import vertex_visibility
 from backend.detect import FaceLandmarks, FaceTracker
-from backend.errors import CancelledError
+from backend.errors import BadInputError, CancelledError
 from backend.events import FrameMotion, frame_result
 from backend.fit import FitSettings, FrameFit, ShotFit, fit_frame
 from backend.footage import Footage
@@ -66,6 +67,15 @@ class Reporter:
         """Report a result."""
         self.check()
         self.on_event(event)
+
+
+def check_settings(settings: TrackSettings) -> None:
+    """Raise `BadInputError` for settings that no footage can be tracked with."""
+    size = settings.texture_size
+    if size != 0 and (size < 64 or size > 8192 or size & (size - 1)):
+        raise BadInputError(f"A texture of {size} pixels: use 0 or a power of two, 64 to 8192.")
+    if settings.focal_px is not None and not settings.focal_px > 0:
+        raise BadInputError(f"A focal length of {settings.focal_px} px: it must be positive.")
 
 
 def fit_settings(settings: TrackSettings) -> FitSettings:
@@ -159,7 +169,11 @@ def bake_frames(
     identity = torch.as_tensor(fit.identity).to(head.template)
     baker = TextureBaker(head, size=settings.texture_size) if settings.texture_size > 0 else None
     images = iter(footage) if baker is not None else None
-    faces = head.faces.cpu().numpy()
+    faces = head.faces.cpu()
+    # Lashes are far thinner than their cards: they must not hide the lids and eyes behind.
+    lashes = torch.zeros(head.n_vertices, dtype=torch.bool)
+    lashes[torch.as_tensor(head.regions["lashes"])] = True
+    occluders = ~lashes[faces].all(1)
     results: list[FrameResult] = []
     for number in range(len(shot.found)):
         motion = FrameMotion(
@@ -178,8 +192,10 @@ def bake_frames(
         posed = _f4(vertices)
         index = int(shot.frame_index[number])
         frame = next(images, None) if images is not None else None
-        if baker is not None and frame is not None and shot.found[number] and not frame.corrupt:
-            baker.add(frame.image, posed, K)
+        if baker is not None and frame is not None:
+            assert frame.index == index, "the second pass decoded other frames than the first"
+            if shot.found[number] and not frame.corrupt:
+                baker.add(frame.image, posed, K)
         result = frame_result(
             head,
             identity,
@@ -190,7 +206,9 @@ def bake_frames(
             landmarks_2d=shot.landmarks_2d[number],
             landmark_sigma=shot.landmark_sigma[number],
             vertices=posed,
-            visibility=vertex_visibility(posed[None], faces, K, footage.image_size)[0],
+            visibility=vertex_visibility(
+                posed[None], faces, K, footage.image_size, occluders=occluders
+            )[0],
         )
         results.append(result)
         report.result(result)

@@ -33,14 +33,14 @@ class Landmarks:
 
     def run(self) -> None:
         """Detect and write the file; raises `MienError`."""
-        from tqdm import tqdm
-
-        from backend.landmarks import find_landmarks, list_pictures, save_landmarks
-
         if self.output.suffix != ".npz":
             raise BadInputError(f"{self.output}: the output's name must end in .npz.")
         if self.max_faces < 1:
             raise BadInputError("--max-faces must be at least 1.")
+        from tqdm import tqdm
+
+        from backend.landmarks import find_landmarks, list_pictures, save_landmarks
+
         pictures = list_pictures(self.images)
         bar = tqdm(pictures, desc="Finding faces", unit="picture", file=sys.stderr)
         rows = find_landmarks(

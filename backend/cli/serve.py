@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from backend.server.settings import ServeSettings
@@ -18,4 +19,5 @@ class Serve:
         """Serve until stopped; raises `MienError`."""
         from backend.server import serve
 
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         serve(self.settings)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from backend.cli.progress import ProgressView, make_view
+from backend.cli.remote import RemoteSettings, track_on_server
 from backend.errors import BadInputError, MienError
 from backend.settings import TrackSettings
 
@@ -29,6 +30,8 @@ class TrackClip:
     """File to write; docs/track-format.md describes it."""
     overlay: Annotated[Path | None, tyro.conf.arg(metavar="OUT.mp4")] = None
     """Also write a video (.mp4), or a sheet of frames (.png), with the head over the footage."""
+    overlay_style: Literal["shaded", "wire", "textured"] = "shaded"
+    """How the overlay shows the head."""
     start: Annotated[int | None, tyro.conf.arg(metavar="FRAME")] = None
     """First frame, counted from 0; the clip's first where not given."""
     end: Annotated[int | None, tyro.conf.arg(metavar="FRAME")] = None
@@ -37,8 +40,8 @@ class TrackClip:
     """Frames per second of an image sequence, such as 24 or 24000/1001."""
     settings: TrackSettings = field(default_factory=TrackSettings)
     """How to track."""
-    server: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Track on a running `mien serve` at this address instead of in this process."""
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
+    """Where to track."""
     farm: bool = False
     """Print progress as plain lines that render farms read (Open Job Description)."""
 
@@ -58,7 +61,7 @@ class TrackClip:
             track = self._track(footage, view)
             track.save(self.output)
             if self.overlay is not None:
-                _write_overlay(footage, track, self.overlay, view)
+                self._write_overlay(footage, track, self.overlay, view)
             view.close()
             for warning in footage.warnings:
                 view.note(f"warning: {warning}")
@@ -74,11 +77,9 @@ class TrackClip:
             view.close()
 
     def _track(self, footage: Footage, view: ProgressView) -> Track:
-        if self.server is not None:
-            from backend.cli.remote import track_on_server
-
+        if self.remote.server is not None:
             return track_on_server(
-                self.server, self.clip, self.start, self.end, self.settings, view
+                self.remote, self.clip, self.start, self.end, self.settings, view
             )
         from backend.pipeline import run_track
         from shared.messages import Progress
@@ -89,6 +90,19 @@ class TrackClip:
 
         return run_track(footage, self.settings, show)
 
+    def _write_overlay(
+        self, footage: Footage, track: Track, path: Path, view: ProgressView
+    ) -> None:
+        from backend.overlay import OverlaySettings, write_overlay_sheet, write_overlay_video
+
+        settings = OverlaySettings(style=self.overlay_style)
+        if path.suffix == ".png":
+            write_overlay_sheet(footage, track, path, settings)
+        else:
+            write_overlay_video(
+                footage, track, path, settings, lambda fraction: view.update("overlay", fraction)
+            )
+
 
 def _fraction(text: str | None) -> Fraction | None:
     try:
@@ -98,14 +112,3 @@ def _fraction(text: str | None) -> Fraction | None:
     if rate is not None and rate <= 0:
         raise BadInputError(f'"{text}" is not a frame rate; write 24 or 24000/1001.')
     return rate
-
-
-def _write_overlay(footage: Footage, track: Track, path: Path, view: ProgressView) -> None:
-    from backend.overlay import write_overlay_sheet, write_overlay_video
-
-    if path.suffix == ".png":
-        write_overlay_sheet(footage, track, path)
-    else:
-        write_overlay_video(
-            footage, track, path, progress=lambda fraction: view.update("overlay", fraction)
-        )

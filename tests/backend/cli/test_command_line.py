@@ -1,0 +1,152 @@
+"""The command line without any tracking: help, settings, refusals and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend import errors
+from backend.cli import main
+from backend.cli.outcome import exit_code_of
+from backend.cli.progress import FarmView
+
+
+def run(arguments: list[str]) -> int:
+    """Exit code of a command in this process."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize("command", [[], ["track"], ["landmarks"], ["serve"], ["bench"]])
+def test_help_reads_well_and_loads_nothing_heavy(command: list[str]) -> None:
+    heavy = ("torch", "cv2", "av", "scipy", "zmq", "moderngl")
+    code = (
+        "import sys\nfrom backend.cli import main\n"
+        f"try:\n    main({[*command, '--help']!r})\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        f"print('loaded:', [name for name in {heavy!r} if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.rstrip().endswith("loaded: []")
+    assert "usage: mien" in shown.stdout
+    if command:
+        # Every option has a sentence: tyro shows "(required)" or a default alone where it has none.
+        assert "Missing" not in shown.stdout
+    else:
+        for name in ("track", "landmarks", "serve", "bench"):
+            assert name in shown.stdout
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from shared.version import __version__
+
+    main(["--version"])
+    assert capsys.readouterr().out == f"mien {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["track", "gone.mp4", "-o", "out.npz"], "gone.mp4: no such file"),
+        (["track", "gone.mp4", "-o", "out.txt"], "must end in .npz"),
+        (["track", "gone.mp4", "-o", "out.npz", "--overlay", "o.avi"], "must end in .mp4 or .png"),
+        (["track", "gone", "-o", "o.npz", "--start", "5", "--end", "2"], "before it starts"),
+        (["track", "gone", "-o", "o.npz", "--frame-rate", "0"], "not a frame rate"),
+        (["landmarks", "gone.png", "-o", "out.txt"], "must end in .npz"),
+        (["landmarks", "gone.png", "-o", "out.npz", "--max-faces", "0"], "at least 1"),
+        (["bench", "speed-of-light"], "no benchmark"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    shown = capsys.readouterr().err.strip()
+    assert shown.startswith("mien: ") and says in shown and "\n" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["track"], ["track", "a.mp4"], ["fly"], ["track", "--fly"]])
+def test_misspelt_commands_exit_with_2(arguments: list[str]) -> None:
+    assert run(arguments) == 2
+
+
+def test_subject_is_written_x_comma_y() -> None:
+    import tyro
+
+    from backend.settings import TrackSettings
+
+    settings = tyro.cli(TrackSettings, args=["--subject", "120,88.5"])
+    assert settings.subject == (120.0, 88.5)
+    assert tyro.cli(TrackSettings, args=[]) == TrackSettings()
+    with pytest.raises(SystemExit):
+        tyro.cli(TrackSettings, args=["--subject", "120"])
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.BadInputError("x"), 2),
+        (errors.NoFaceError("x"), 3),
+        (errors.CancelledError("x"), 4),
+        (KeyboardInterrupt(), 4),
+        (errors.OutOfMemoryError("x"), 5),
+        (MemoryError(), 5),
+        (OutOfMemoryError("CUDA out of memory"), 5),
+        (errors.MissingWeightsError("x"), 6),
+        (errors.MienError("x"), 1),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int) -> None:
+    def fail() -> None:
+        raise error
+
+    assert exit_code_of(fail) == code
+
+
+def test_unknown_errors_keep_their_traceback() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        exit_code_of(fail)
+
+
+def test_farm_lines_rise_from_0_to_100(capsys: pytest.CaptureFixture[str]) -> None:
+    view = FarmView()
+    for stage in ("detect", "fit", "bake"):
+        for step in range(11):
+            view.update(stage, step / 10)
+    lines = capsys.readouterr().out.splitlines()
+    percent = [int(line.split()[1]) for line in lines if line.startswith("openjd_progress:")]
+    assert percent == sorted(set(percent)) and percent[0] == 0 and percent[-1] == 100
+    assert sum(line.startswith("openjd_status:") for line in lines) == 3
+
+
+def test_bench_writes_its_figures_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = tmp_path / "small_benchmark.py"
+    module.write_text("def run(settings):\n    return {'seed': settings.seed * 2, 'half': 0.5}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from backend.cli import bench
+
+    monkeypatch.setitem(bench.BENCHMARKS, "small", ("small_benchmark", "A small one"))
+    path = tmp_path / "figures.json"
+    assert run(["bench", "small", "--json", str(path), "--seed", "4"]) == 0
+    assert json.loads(path.read_text())["figures"] == {"seed": 8, "half": 0.5}
+    assert "half" in capsys.readouterr().out
