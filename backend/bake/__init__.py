@@ -1,0 +1,1 @@
+"""Visibility of the fitted head in every frame, and its texture over the shot."""

@@ -1,0 +1,79 @@
+"""The best few colour samples of every texel, and their robust mean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK = 250_000
+"""Texels merged at once; bounds the memory of the merge at about 60 MB for eight samples."""
+
+MIN_SPREAD = 0.015
+"""Smallest spread of brightness that the merge allows for, square root of linear light: the noise
+of a video frame and of resampling."""
+
+
+class SampleBank:
+    """Keeps the samples of highest weight, `depth` a texel, in float16."""
+
+    def __init__(self, n_texels: int, depth: int) -> None:
+        self.colors = torch.zeros(n_texels, depth, 3, dtype=torch.float16)
+        self.weights = torch.zeros(n_texels, depth, dtype=torch.float16)
+
+    @property
+    def measured(self) -> Tensor:
+        """(P,) bool: texels with a sample."""
+        return (self.weights > 0).any(1)
+
+    def insert(self, texels: Tensor, colors: Tensor, weights: Tensor) -> None:
+        """Offer one sample a texel; it replaces the weakest one if it is stronger.
+
+        texels: (M,) distinct indices; colors: (M, 3) linear light; weights: (M,) above zero.
+        """
+        weights = weights.to(torch.float16)
+        weakest, slot = self.weights[texels].min(1)
+        better = (weights > weakest).nonzero()[:, 0]
+        row, slot = texels[better], slot[better]
+        self.weights[row, slot] = weights[better]
+        self.colors[row, slot] = colors[better].to(torch.float16)
+
+    def merge(self) -> Tensor:
+        """Robust mean of every texel's samples, (P, 3) linear light; zeros where there is none.
+
+        The weighted median of brightness picks the level that most of the weight agrees on;
+        samples far from it, against the weighted median deviation, lose their weight (Tukey's
+        biweight), and the rest is averaged. Highlights that move, blinks and passing hands go,
+        and noise still averages out.
+        """
+        result = torch.zeros(len(self.weights), 3)
+        for begin in range(0, len(result), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            weights = self.weights[part].float()
+            rows = (weights > 0).any(1).nonzero()[:, 0]
+            merged = robust_mean(self.colors[part][rows].float(), weights[rows])
+            result[part][rows] = merged
+        return result
+
+
+def robust_mean(colors: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of the samples near the weighted median of brightness.
+
+    colors: (M, S, 3) linear light. weights: (M, S), at least one above zero in a row. Returns
+    (M, 3).
+    """
+    # The square root of luminance is about even in what the eye and a camera's noise see.
+    luminance = colors @ colors.new_tensor((0.2126, 0.7152, 0.0722))
+    brightness = luminance.clamp(min=0).sqrt()
+    median = weighted_median(brightness, weights)
+    deviation = (brightness - median[:, None]).abs()
+    spread = 1.4826 * weighted_median(deviation, weights) + MIN_SPREAD
+    kept = (1 - (deviation / (3 * spread[:, None])) ** 2).clamp(min=0) ** 2 * weights
+    return (kept[..., None] * colors).sum(1) / kept.sum(1, keepdim=True)
+
+
+def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    """Value at which half of the weight is reached: values, weights (M, S) to (M,)."""
+    ordered, order = values.sort(1)
+    reached = weights.gather(1, order).cumsum(1)
+    index = (reached < 0.5 * reached[:, -1:]).sum(1, keepdim=True)
+    return ordered.gather(1, index.clamp(max=values.shape[1] - 1))[:, 0]

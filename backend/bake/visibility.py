@@ -1,0 +1,126 @@
+"""Which vertices of the head each frame shows: not hidden by the head itself, inside the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.bake.depth_view import mesh_scale
+from backend.bake.occlusion import hidden_by_mesh
+from backend.geometry.rasterizer import ArrayLike, to_pixels
+
+VISIBLE = 0.5
+"""A soft visibility at or above this counts as visible."""
+
+TOLERANCE = 0.001
+"""A vertex may lie this far behind a surface, as a share of the mesh's scale (the root mean square
+distance of its vertices from their mean, about 0.1 m for a head): 0.1 mm."""
+
+FACING_SOFTNESS = 0.1
+"""Cosine over which the soft value rises from 0 to 1, centred on the horizon."""
+
+
+def vertex_visibility(
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    K: ArrayLike,
+    image_size: tuple[int, int],
+    tolerance: float = TOLERANCE,
+    occluders: ArrayLike | None = None,
+) -> np.ndarray:
+    """Say of every vertex in every frame whether the camera sees it.
+
+    vertices: (F, N, 3) metres, OpenCV camera frame; a frame that is not finite shows nothing.
+    faces: (T, 3), counter-clockwise seen from outside. K: (3, 3) or (F, 3, 3) pixels. image_size:
+    (W, H). tolerance: how far a vertex may lie behind a surface, as a share of the mesh's scale.
+    occluders: (T,) bool, the triangles that may hide others (all by default). Returns (F, N) u8,
+    1 where `soft_vertex_visibility` reaches `VISIBLE`.
+    """
+    soft = soft_vertex_visibility(vertices, faces, K, image_size, tolerance, occluders)
+    return (soft >= VISIBLE).astype(np.uint8)
+
+
+def soft_vertex_visibility(
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    K: ArrayLike,
+    image_size: tuple[int, int],
+    tolerance: float = TOLERANCE,
+    occluders: ArrayLike | None = None,
+) -> np.ndarray:
+    """Visibility per vertex and frame as a value from 0 (hidden) to 1 (seen).
+
+    Arguments as in `vertex_visibility`. Returns (F, N) float32: facing x not hidden x inside the
+    image. Frames are handled one at a time, so memory grows with the result only.
+    """
+    vertices = torch.as_tensor(vertices)
+    faces = torch.as_tensor(faces).long()
+    K = torch.as_tensor(K).float()
+    assert vertices.ndim == 3 and vertices.shape[2] == 3, "vertices are (F, N, 3)"
+    assert K.shape in ((3, 3), (len(vertices), 3, 3)), "K is (3, 3) or (F, 3, 3)"
+    K = K.expand(len(vertices), 3, 3)
+    hiding = faces if occluders is None else faces[torch.as_tensor(occluders).bool()]
+    two_sided = boundary_vertices(faces, vertices.shape[1])
+    result = np.zeros(vertices.shape[:2], np.float32)
+    for index in range(len(vertices)):
+        points = vertices[index].float()
+        if not bool(torch.isfinite(points).all()):
+            continue
+        pixels = to_pixels(points.double(), K[index])
+        hidden = hidden_by_mesh(pixels, pixels, hiding, tolerance * mesh_scale(points))
+        facing = best_face_cosine(points, faces)
+        facing = torch.where(two_sided, torch.ones_like(facing), facing)
+        visible = facing_to_camera(facing) * (1 - hidden) * inside_image(pixels, image_size)
+        result[index] = visible.numpy()
+    return result
+
+
+def facing_to_camera(cosine: Tensor) -> Tensor:
+    """Soft facing, 0 (turned away) to 1, of cosines between normal and camera: any shape."""
+    return (cosine / FACING_SOFTNESS + 0.5).clamp(0, 1)
+
+
+def inside_image(pixels: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """1 for pixels (P, 2 or 3) inside the image, 0 outside, over one pixel across its border."""
+    # The image reaches half a pixel beyond the centres of its outermost pixels.
+    near_edge = (pixels[:, :2] + 1).amin(-1)
+    limit = torch.tensor(image_size, dtype=pixels.dtype)
+    far_edge = (limit - pixels[:, :2]).amin(-1)
+    return torch.nan_to_num(torch.minimum(near_edge, far_edge), nan=0.0).clamp(0, 1)
+
+
+def view_cosine(points: Tensor, normals: Tensor) -> Tensor:
+    """Cosine between normals (P, 3) and the directions from points (P, 3) to the camera: (P,)."""
+    return -(normals * torch.nn.functional.normalize(points, dim=-1)).sum(-1)
+
+
+def best_face_cosine(vertices: Tensor, faces: Tensor) -> Tensor:
+    """View cosine of the triangle at every vertex (N, 3) that faces the camera most: (N,).
+
+    On a fold (a lid's margin, the rim of an ear) the mean normal may look away although one side
+    of the fold is in plain sight. A vertex without triangles gets -1.
+    """
+    corners = vertices[faces]
+    normals = torch.nn.functional.normalize(
+        torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1
+    )
+    best = vertices.new_full((len(vertices),), -1.0)
+    for corner in range(3):
+        best.scatter_reduce_(0, faces[:, corner], view_cosine(corners[:, corner], normals), "amax")
+    return best
+
+
+def boundary_vertices(faces: Tensor, n_vertices: int) -> Tensor:
+    """Vertices on an open edge (lashes, the cut of the neck): (N,) bool.
+
+    Open sheets are seen from both sides, so their vertices are judged by depth alone.
+    """
+    edges = torch.cat((faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]])).sort(1).values
+    # One number an edge: far faster than finding unique rows.
+    key, counts = torch.unique(edges[:, 0] * n_vertices + edges[:, 1], return_counts=True)
+    single = key[counts == 1]
+    result = torch.zeros(n_vertices, dtype=torch.bool)
+    result[single // n_vertices] = True
+    result[single % n_vertices] = True
+    return result
