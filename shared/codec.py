@@ -114,6 +114,9 @@ def encode(message: Message, limits: Limits = LIMITS) -> list[Buffer]:
     for name in message.__struct_fields__:
         value = getattr(message, name)
         if name not in specs:
+            if isinstance(value, float) and not math.isfinite(value):
+                # JSON has no such number: the receiver would refuse the message.
+                raise EncodeError(f"{type(message).__name__}: {name} is {value}")
             header[name] = value
             continue
         if value is None:

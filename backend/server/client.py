@@ -12,7 +12,7 @@ from typing import Any
 import zmq
 
 from backend import errors
-from backend.server.security import KeyPair
+from backend.server.security import KeyPair, load_key_pair
 from shared.codec import LIMITS
 from shared.connection import default_connection_file, read_connection_file
 from shared.messages import Error, Job, JobCancelled, JobDone, JobFailed, Welcome
@@ -20,6 +20,12 @@ from shared.session import ClientSession, Connection, Delivered, Timing
 
 TOKEN_VARIABLE = "MIEN_TOKEN"
 """Environment variable with the token of a server given by its address."""
+
+KEY_FILE_VARIABLE = "MIEN_KEY_FILE"
+"""Environment variable with the path of this client's CURVE key file."""
+
+SERVER_KEY_VARIABLE = "MIEN_SERVER_KEY"
+"""Environment variable with the public CURVE key of a server given by its address."""
 
 
 def error_for(code: str, message: str) -> errors.MienError:
@@ -43,7 +49,8 @@ class ServerSocket:
 
     server: path of a connection file, a tcp:// address, or None for this user's own server.
     keys, server_key: this client's CURVE keys and the server's public one (Z85), where the
-    server asks for them; a connection file states the latter.
+    server asks for them; by default those that the environment names (MIEN_KEY_FILE,
+    MIEN_SERVER_KEY). A connection file states the server's key itself.
     """
 
     def __init__(
@@ -53,8 +60,9 @@ class ServerSocket:
         server_key: str | None = None,
     ) -> None:
         self.server = default_connection_file() if server is None else server
-        self._keys = keys
-        self._server_key = server_key
+        key_file = os.environ.get(KEY_FILE_VARIABLE)
+        self._keys = load_key_pair(Path(key_file)) if keys is None and key_file else keys
+        self._server_key = server_key or os.environ.get(SERVER_KEY_VARIABLE) or None
         self._context = zmq.Context()
 
     def __call__(self) -> tuple[Any, str]:
@@ -67,7 +75,7 @@ class ServerSocket:
         if server_key is not None:
             if self._keys is None:
                 socket.close()
-                raise ValueError(f"{self.server} asks for a key: give --key-file")
+                raise ValueError(f"{self.server} asks for a key: set {KEY_FILE_VARIABLE}")
             socket.curve_serverkey = server_key.encode()
             socket.curve_publickey = self._keys.public
             socket.curve_secretkey = self._keys.secret
@@ -81,7 +89,7 @@ class ServerSocket:
     def _find(self) -> tuple[str, str, str | None]:
         if not str(self.server).startswith("tcp://"):
             info = read_connection_file(Path(self.server))
-            return info.address, info.token, self._server_key or info.server_key
+            return info.address, info.token, info.server_key
         address = str(self.server)
         token = os.environ.get(TOKEN_VARIABLE, "")
         if not token and self._server_key is None:

@@ -110,12 +110,13 @@ class KeyPair:
 def create_key_files(path: Path) -> KeyPair:
     """Write a new key pair: `path` with both keys, mode 0600, and `path` + ".key", the public one.
 
-    The files are ZeroMQ certificates, as zmq.auth reads them. Raises FileExistsError.
+    The files are ZeroMQ certificates, as zmq.auth reads them. Raises BadInputError where one
+    exists.
     """
     public_path = path.with_name(path.name + ".key")
     for existing in (path, public_path):
         if existing.exists():
-            raise FileExistsError(f"{existing} exists already")
+            raise BadInputError(f"{existing} exists already")
     public, secret = zmq.curve_keypair()
     text = f'metadata\ncurve\n    public-key = "{public.decode()}"\n'
     write_private(path, (text + f'    secret-key = "{secret.decode()}"\n').encode())

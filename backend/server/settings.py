@@ -35,10 +35,13 @@ class ServeSettings:
     """Devices that run jobs, one worker process each: auto, cpu, cuda:0, cuda:1, mps."""
 
     curve_secret_key: Path | None = None
-    """The server's CURVE key file; turns encryption on. `mien serve --make-key` writes one."""
+    """The server's CURVE key file, which turns encryption on."""
 
     curve_clients: Path | None = None
     """Folder with the public .key file of every client that may connect; needed for CURVE."""
+
+    make_key: Path | None = None
+    """Only write a new CURVE key pair, for a server or a client: FILE and FILE.key, and end."""
 
     keep_days: float = 7.0
     """Days after which the results of a job are removed."""

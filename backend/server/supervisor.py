@@ -27,6 +27,7 @@ from backend.server.live_job import LiveJob
 from backend.server.runners import RUNNERS
 from backend.server.security import (
     Gatekeeper,
+    create_key_files,
     curve_settings,
     resolve_clip,
     same_secret,
@@ -315,6 +316,10 @@ def main(settings: ServeSettings) -> int:
 
     Returns 0. Raises MienError for settings that cannot be used.
     """
+    if settings.make_key is not None:
+        create_key_files(settings.make_key)
+        log.info("wrote %s (keep it) and %s.key (give it)", settings.make_key, settings.make_key)
+        return 0
     try:
         supervisor = Supervisor(settings)
     except BlockingIOError as error:

@@ -64,10 +64,10 @@ def failure_of(error: BaseException) -> JobFailed:
     """
     code = getattr(error, "code", None)
     if isinstance(code, str) and code in ERROR_CODES:
-        return JobFailed(code=cast(ErrorCode, code), message=str(error))
+        return JobFailed(code=cast(ErrorCode, code), message=str(error)[:4000])
     # torch's own class for a full device, recognised without importing torch here.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return JobFailed(code="out_of_memory", message=f"out of memory: {error}")
+        return JobFailed(code="out_of_memory", message=f"out of memory: {error}"[:4000])
     return JobFailed(code="internal", message=f"{type(error).__name__}: {error}"[:2000])
 
 
