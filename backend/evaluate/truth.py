@@ -1,0 +1,74 @@
+"""How far a track is from a known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from backend.track import Track
+
+
+@dataclass(frozen=True)
+class TrackError:
+    """Errors of a track, as the median over frames where not said otherwise."""
+
+    mesh_mm: float
+    """Mean distance of the face's vertices after a rigid alignment, millimetres."""
+    rotation_deg: float
+    """Angle between the head's rotation and the true one, degrees."""
+    depth_percent: float
+    """Error of the distance to the camera, of the true one, percent."""
+    reprojection_px: float
+    """Mean distance of the face's vertices in the image, pixels."""
+    focal_percent: float
+    """Error of the focal length, of the true one, percent, signed."""
+
+
+def track_error(
+    track: Track, truth: Mapping[str, NDArray[Any]], face: NDArray[np.int64]
+) -> TrackError:
+    """Compare a track with `vertices` (F, N, 3), `head_pose` (F, 4, 4) and `K` (3, 3) or (F, 3, 3).
+
+    face: (n,) vertices that count. Only frames where the face was found count.
+    The truth's rows are the clip's frames from 0 on.
+    """
+    frames = np.flatnonzero(track.found)
+    rows = track.frame_index[frames]
+    true_vertices = truth["vertices"][rows][:, face].astype(np.float64)
+    true_pose = truth["head_pose"][rows].astype(np.float64)
+    true_K = np.broadcast_to(truth["K"], (len(truth["vertices"]), 3, 3))[rows]
+    vertices = track.vertices[frames][:, face].astype(np.float64)
+    pose = track.head_pose[frames].astype(np.float64)
+    aligned = [align_rigid(a, b) for a, b in zip(vertices, true_vertices, strict=True)]
+    mesh = np.linalg.norm(np.stack(aligned) - true_vertices, axis=-1).mean(1)
+    turn = Rotation.from_matrix(
+        pose[:, :3, :3] @ true_pose[:, :3, :3].transpose(0, 2, 1)
+    ).magnitude()
+    depth, true_depth = (v.mean(1)[:, 2] for v in (vertices, true_vertices))
+    pixels = _project(vertices, track.K[frames]) - _project(true_vertices, true_K)
+    focal = track.focal_px[frames] / true_K[:, 0, 0] - 1
+    return TrackError(
+        mesh_mm=1000 * float(np.median(mesh)),
+        rotation_deg=float(np.degrees(np.median(turn))),
+        depth_percent=100 * float(np.median(np.abs(depth / true_depth - 1))),
+        reprojection_px=float(np.median(np.linalg.norm(pixels, axis=-1).mean(1))),
+        focal_percent=100 * float(np.median(focal)),
+    )
+
+
+def align_rigid(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotate and move points (n, 3) onto target (n, 3) in the least-squares sense (Kabsch)."""
+    centre, target_centre = points.mean(0), target.mean(0)
+    u, _, vt = np.linalg.svd((points - centre).T @ (target - target_centre))
+    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    return (points - centre) @ (u @ flip @ vt) + target_centre
+
+
+def _project(vertices: NDArray[np.float64], K: NDArray[np.float64]) -> NDArray[np.float64]:
+    points = vertices @ K.transpose(0, 2, 1)
+    return points[..., :2] / points[..., 2:]
