@@ -45,19 +45,19 @@ class ImagePyramid:
 
 
 def build_pyramid(
-    image_rgb: np.ndarray, low: tuple[float, float], high: tuple[float, float], max_level: float
+    image_rgb: np.ndarray, low: Tensor, high: Tensor, max_level: float
 ) -> ImagePyramid:
     """Decode the part of a frame that the head covers.
 
-    image_rgb: (H, W, 3) u8 sRGB. low, high: corners of the wanted rectangle in pixels, which is
-    cut at the frame. max_level: the highest level that will be sampled, rounded up here.
+    image_rgb: (H, W, 3) u8 sRGB. low, high: (2,) corners of the wanted rectangle in pixels, which
+    is cut at the frame. max_level: the highest level that will be sampled, rounded up here.
     """
     assert image_rgb.dtype == np.uint8 and image_rgb.ndim == 3 and image_rgb.shape[2] == 3
     n_levels = min(MAX_LEVEL, max(0, int(np.ceil(max_level))))
     rim = 2 ** (n_levels + 1)
     height, width = image_rgb.shape[:2]
-    x0, x1 = _cut(low[0] - rim, high[0] + rim, width)
-    y0, y1 = _cut(low[1] - rim, high[1] + rim, height)
+    x0, x1 = _cut(float(low[0]) - rim, float(high[0]) + rim, width)
+    y0, y1 = _cut(float(low[1]) - rim, float(high[1]) + rim, height)
     linear = srgb8_to_linear(image_rgb[y0:y1, x0:x1])
     level = torch.from_numpy(linear).permute(2, 0, 1)[None].contiguous()
     levels = [level]

@@ -111,9 +111,7 @@ class TextureBaker:
             return
         pixels = to_pixels(positions, K)[:, :2]
         level = 0.5 * torch.log2(stretch.clamp(min=1e-6))
-        pyramid = build_pyramid(
-            image_rgb_u8, pixels.amin(0).tolist(), pixels.amax(0).tolist(), float(level.max())
-        )
+        pyramid = build_pyramid(image_rgb_u8, pixels.amin(0), pixels.amax(0), float(level.max()))
         # A closer head shows more detail: pixels on a millimetre of the surface facing us.
         detail = 1e-3 * K[0, 0] / positions[:, 2]
         colors = pyramid.sample(pixels, level)
