@@ -33,6 +33,11 @@ FOLLOWS_EXPRESSION = frozenset({"eyebrows", "eyelashes", "beard", "eyes", "teeth
 # instead of from under the chin, so that an opening jaw does not grow a hat.
 HEAD_SCALE_PAIRS = np.array([[5399, 11998], [131, 881], [962, 5320]], dtype=np.int64)
 # Columns: obj x, y, z expressed in anny's frame (obj y is anny z, obj z is anny -y).
+# What glasses are placed by: eyeballs, nose bridge, sides of the brow, ear tops (left, right).
+EYE_VERTICES = (np.arange(14598, 14670), np.arange(14670, 14742))
+BRIDGE_VERTEX = 132
+TEMPLE_VERTICES = np.array([7033, 264], dtype=np.int64)
+EAR_VERTICES = np.array([7577, 872], dtype=np.int64)
 ANNY_FROM_OBJ = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 Array = NDArray[Any]
@@ -176,6 +181,18 @@ class AssetLibrary:
         """Indices (M,) int64, sorted, into the 19,158 base vertices that the meshes hang on."""
         return self._base_indices
 
+    def compact_index(self, base_indices: Array) -> Array:
+        """Rows of the compact base vertices for indices into the 19,158; same shape.
+
+        Raises KeyError for a vertex that is not among the required ones.
+        """
+        wanted = np.asarray(base_indices)
+        rows = np.searchsorted(self._base_indices, wanted)
+        rows = np.minimum(rows, len(self._base_indices) - 1)
+        if (self._base_indices[rows] != wanted).any():
+            raise KeyError("a base vertex is not among the required ones")
+        return rows
+
     def of(self, category: str) -> tuple[BoundMesh, ...]:
         """All meshes of a category; raises ValueError for a category that does not exist."""
         if category not in CATEGORIES:
@@ -211,7 +228,8 @@ def _assemble(manifest: dict[str, Any], arrays: dict[str, Array]) -> AssetLibrar
         for key, (name, start, end) in manifest["pictures"].items()
     }
     used = [arrays[f"mesh.{i}.reference"].ravel() for i in range(len(manifest["meshes"]))]
-    indices = np.unique(np.concatenate([*used, HEAD_SCALE_PAIRS.ravel()])).astype(np.int64)
+    places = [HEAD_SCALE_PAIRS.ravel(), *EYE_VERTICES, [BRIDGE_VERTEX], TEMPLE_VERTICES]
+    indices = np.unique(np.concatenate([*used, *places, EAR_VERTICES])).astype(np.int64)
     compact = np.full(N_BASE_VERTICES, -1, dtype=np.int64)
     compact[indices] = np.arange(len(indices))
     meshes = []
