@@ -1,0 +1,185 @@
+"""Processes die in the middle of a job, and nothing is lost, doubled or different."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.errors import MienError
+from backend.server.runners import JobContext, run_diagnostic_job
+from shared import messages as m
+from shared.session import Timing
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers through /proc")
+
+JOB = m.DiagnosticJob(steps=60, size=16, seed=11, pause_s=0.01)
+QUICK = Timing(ping_s=0.1, silence_s=0.6, backoff_s=0.05)
+
+
+def expected_values() -> list[np.ndarray]:
+    values: list[np.ndarray] = []
+
+    def emit(event: Any) -> None:
+        if isinstance(event, m.DiagnosticResult):
+            values.append(event.values)
+
+    job = m.DiagnosticJob(steps=JOB.steps, size=JOB.size, seed=JOB.seed)
+    run_diagnostic_job(job, JobContext(emit, lambda: False, "cpu", ()))
+    return values
+
+
+def assert_each_once(events: list[Any]) -> None:
+    results = [e for e in events if isinstance(e, m.JobResult)]
+    assert [r.sequence for r in results] == list(range(1, JOB.steps + 2))
+    assert isinstance(results[-1], m.JobDone)
+    for ours, result in zip(expected_values(), results[:-1], strict=True):
+        np.testing.assert_array_equal(result.values, ours)
+
+
+def test_workers_killed_in_the_middle(service: Any) -> None:
+    rng = random.Random(2)
+    for _ in range(4):
+        events: list[Any] = []
+        kill_at = {rng.randrange(2, 30), rng.randrange(30, 60)}
+
+        def on_event(event: Any, events: list[Any] = events, kill_at: Any = kill_at) -> None:
+            events.append(event)
+            if isinstance(event, m.DiagnosticResult) and event.sequence in kill_at:
+                kill_at.discard(event.sequence)
+                service.kill_worker()
+
+        service.track(JOB, on_event)
+        assert_each_once(events)
+        assert not kill_at
+
+
+def test_a_killed_worker_costs_less_than_a_few_seconds(service: Any) -> None:
+    times: list[float] = []
+
+    def on_event(event: Any) -> None:
+        if isinstance(event, m.DiagnosticResult):
+            times.append(time.monotonic())
+            if event.sequence == 20:
+                service.kill_worker()
+
+    service.track(JOB, on_event)
+    assert max(np.diff(times)) < 4.0
+
+
+def test_the_supervisor_killed_and_started_again(new_service: Any) -> None:
+    own = new_service()
+    own.start()
+    events: list[Any] = []
+    restarts: list[threading.Thread] = []
+
+    def restart() -> None:
+        own.kill()
+        time.sleep(0.3)
+        own.start()
+
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, m.DiagnosticResult) and event.sequence == 25 and not restarts:
+            restarts.append(threading.Thread(target=restart))
+            restarts[0].start()
+
+    own.track(JOB, on_event, timing=QUICK)
+    restarts[0].join()
+    assert_each_once(events)
+    assert sum(isinstance(e, m.Welcome) for e in events) >= 2
+
+
+def test_workers_end_with_a_killed_supervisor(new_service: Any, wait_until: Any) -> None:
+    own = new_service()
+    own.start()
+    (worker,) = wait_until(own.worker_pids)
+    own.kill()
+    wait_until(lambda: not _runs(worker))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_client_that_left_finds_everything_when_it_comes_back(service: Any) -> None:
+    first = service.client()
+    first.hello()
+    job_id = m.new_job_id()
+    first.send(m.SubmitJob(job_id=job_id, job=JOB))
+    while first.receive_until(m.DiagnosticResult).sequence < 10:
+        pass
+    first.close()
+    second = service.client()
+    second.hello()
+    second.send(m.SubmitJob(job_id=job_id, job=JOB, attempt=1, after=10))
+    sequences = [second.receive_until(m.DiagnosticResult).sequence for _ in range(50)]
+    assert sequences == list(range(11, 61))
+    assert second.receive_until(m.JobDone).sequence == 61
+
+
+def test_a_job_that_kills_every_worker_fails(service: Any, wait_until: Any) -> None:
+    killed: set[int] = set()
+
+    def kill_all(stop: threading.Event) -> None:
+        while not stop.is_set():
+            for pid in service.worker_pids():
+                if pid not in killed and len(killed) < 3:
+                    killed.add(pid)
+                    time.sleep(1.0)  # let it start the job again
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    stop = threading.Event()
+    thread = threading.Thread(target=kill_all, args=(stop,))
+
+    def on_event(event: Any) -> None:
+        if isinstance(event, m.DiagnosticResult):
+            thread.start()
+
+    with pytest.raises(MienError, match="SIGKILL, 3 times") as caught:
+        service.track(m.DiagnosticJob(steps=1, pause_s=60), on_event)
+    stop.set()
+    thread.join()
+    assert caught.value.code == "internal"
+    assert service.track(m.DiagnosticJob(steps=2)).n_frames == 2
+
+
+def test_a_worker_that_does_not_stop_is_replaced(new_service: Any) -> None:
+    own = new_service(cancel_grace_s=0.3)
+    own.start()
+    client = own.client()
+    client.hello()
+    job_id = m.new_job_id()
+    client.send(m.SubmitJob(job_id=job_id, job=m.DiagnosticJob(steps=1000, pause_s=0.05)))
+    client.receive_until(m.DiagnosticResult)
+    (frozen,) = own.worker_pids()
+    os.kill(frozen, signal.SIGSTOP)
+    client.send(m.CancelJob(job_id=job_id))
+    assert client.receive_until(m.JobCancelled).job_id == job_id
+    assert own.track(m.DiagnosticJob(steps=2)).n_frames == 2
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_job_goes_on(new_service: Any) -> None:
+    own = new_service(worker_silence_s=3.0)
+    own.start()
+    events: list[Any] = []
+
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, m.DiagnosticResult) and event.sequence == 20:
+            os.kill(own.worker_pids()[0], signal.SIGSTOP)
+
+    own.track(JOB, on_event)
+    assert_each_once(events)
