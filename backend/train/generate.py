@@ -1,0 +1,151 @@
+"""Fill shards of labelled training crops, in as many processes as asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from backend.head import Head
+
+from . import sampling
+from .dress import dress
+from .procedural import make_background
+from .renderer import FaceRenderer, FaceState, Labels
+from .shards import ShardWriter
+
+CROP = 160
+# The stored crop is this much larger than the tracker's own window, so that augmentation has room.
+LOOSENESS = 1.28
+ROI_SCALE = 1.55
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """Render random labelled faces into shards, until stopped or until there are enough."""
+
+    assets: Path
+    """Asset library, by ``python -m backend.train.assets_build``."""
+    base: Path
+    """Training base, by ``python -m backend.head.build --training-base``."""
+    out: Path
+    """Folder of the shards."""
+    skins: Path | None = None
+    """Real skins, by ``python -m backend.train.portraits``."""
+    count: int = 100_000
+    """Images to render in all."""
+    seed: int = 0
+    """Seed of the first shard; every shard has its own."""
+    shard_size: int = 1024
+    """Images a shard."""
+    background_share: float = 0.04
+    """Share of images that show no face at all."""
+
+
+def neutral_translation(head: Head, camera: sampling.Camera, identity: np.ndarray) -> np.ndarray:
+    """Translation that puts the head's centre on the camera's ray at its distance."""
+    transforms = head.joint_transforms(
+        torch.as_tensor(identity, dtype=torch.float32),
+        torch.as_tensor(camera.rotations, dtype=torch.float32),
+        torch.zeros(3),
+    ).numpy()
+    centre = transforms[1, :3, :3] @ np.array([0.0, 0.03, 0.03]) + transforms[1, :3, 3]
+    return camera.direction * camera.distance - centre
+
+
+def window(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (2,) and side of the square around iBUG points (68,2) in normalised coordinates."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return 0.5 * (low + high), float((high - low).max()) * ROI_SCALE
+
+
+class FaceGenerator:
+    """Draws one random crop after the other."""
+
+    def __init__(self, settings: GenerateSettings, seed: int) -> None:
+        self.rng = np.random.default_rng([settings.seed, seed])
+        self.settings = settings
+        self.renderer = FaceRenderer(settings.assets, settings.base, CROP, settings.skins)
+        self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
+        self._backgrounds: dict[int, np.ndarray] = {}
+
+    def background(self) -> np.ndarray:
+        """(CROP,CROP,3) u8: a random cut of a photograph or of an environment."""
+        library, rng = self.renderer.library, self.rng
+        if rng.random() < 0.3:
+            return make_background(rng, CROP, CROP)
+        pictures = [*library.backgrounds, *(e.background for e in library.environments)]
+        number = int(rng.integers(len(pictures)))
+        image = pictures[number].decode(512)[..., :3]
+        side = int(min(image.shape[:2]) * rng.uniform(0.3, 1.0))
+        y = int(rng.integers(image.shape[0] - side + 1))
+        x = int(rng.integers(image.shape[1] - side + 1))
+        out = cv2.resize(image[y : y + side, x : x + side], (CROP, CROP), interpolation=cv2.INTER_AREA)
+        if rng.random() < 0.5:
+            out = out[:, ::-1]
+        if rng.random() < 0.6:  # out of focus behind the face
+            out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 5.0))
+        gain = rng.uniform(0.4, 1.3)
+        return np.clip(out.astype(np.float32) * gain, 0, 255).astype(np.uint8)
+
+    def state(self) -> tuple[FaceState, sampling.Camera]:
+        """A random face somewhere in front of the camera."""
+        rng, head = self.rng, self.renderer.head
+        identity = head.identity_prior.sample(1, self._torch)[0].numpy()
+        camera, gaze_yaw, gaze_pitch = sampling.sample_camera(rng)
+        expression = sampling.sample_expression(rng)
+        expression = sampling.lids_follow_gaze(expression, gaze_yaw, gaze_pitch)
+        translation = neutral_translation(head, camera, identity)
+        return FaceState(identity, expression, camera.rotations, translation), camera
+
+    def sample(self) -> dict[str, np.ndarray | float | int]:
+        """One sample in the shard's fields."""
+        rng = self.rng
+        background = self.background()
+        if rng.random() < self.settings.background_share:
+            zero = np.zeros((703, 2), np.float32)
+            return self._row(background, Labels(zero, zero[:17], np.zeros(703, bool), zero), None, 0)
+        state, _ = self.state()
+        posed, _, _ = self.renderer.place(state)
+        lay = self.renderer._landmarks
+        points = (posed[lay.vertices[:68]] * lay.barycentric[:68, :, None]).sum(1)
+        centre, side = window(points[:, :2] / points[:, 2:])
+        side *= LOOSENESS * rng.uniform(0.93, 1.12)
+        centre = centre + rng.uniform(-0.04, 0.04, 2) * side
+        focal = CROP / side
+        camera = (focal, *((CROP - 1) / 2 - focal * centre))
+        environments = self.renderer.library.environments
+        environment = environments[rng.integers(len(environments))]
+        light = sampling.sample_light(environment.sh, self.renderer.light_band(), rng)
+        wardrobe = dress(self.renderer.library, self.renderer.skins, rng)
+        image, labels = self.renderer.render(state, wardrobe, camera, light)
+        alpha = image[..., 3:].astype(np.float32) / 255.0
+        out = image[..., :3] * alpha + background * (1.0 - alpha)
+        real = wardrobe.skin >= self.renderer.skins.n_synthetic
+        return self._row(out.astype(np.uint8), labels, (state, camera), int(real))
+
+    def _row(self, image, labels, truth, kind) -> dict[str, np.ndarray | float | int]:  # type: ignore[no-untyped-def]
+        camera, coefficients = np.zeros(20, np.float32), np.zeros(152, np.float32)
+        if truth is not None:
+            state, k = truth
+            camera[:3], camera[3:15], camera[15:18] = k, state.rotations.ravel(), state.translation
+            coefficients[:] = np.concatenate([state.identity, state.expression])
+        return {
+            "images": image, "landmarks": labels.landmarks_2d, "contour": labels.contour_2d,
+            "visible": labels.visible, "has_face": int(truth is not None), "kind": kind, "weight": 1.0,
+            "camera": camera, "coefficients": coefficients,
+        }  # fmt: skip
+
+
+def generate(settings: GenerateSettings, worker: int = 0) -> None:
+    """Render until ``count`` images are in shards; a second process takes another worker number."""
+    extra = {"camera": ((20,), np.float32), "coefficients": ((152,), np.float32)}
+    writer = ShardWriter(settings.out, settings.shard_size, CROP, extra)
+    generator = FaceGenerator(settings, worker)
+    for _ in tqdm(range(settings.count), desc="render", unit="image", smoothing=0.05):
+        writer.add(**generator.sample())
+    writer.close()
