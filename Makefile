@@ -27,7 +27,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/system_libraries.sh
 	PYTHON=$(PYTHON) scripts/system_libraries.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -r requirements.lock
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --editable .
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(STAMP)  ## track the embedded samples; results, overlays and a .blend in out/demo
