@@ -70,7 +70,7 @@ def resolve_clip(clip: str, roots: Iterable[Path | str]) -> Path:
         real = path.parent.resolve(strict=True) / path.name if pattern else path.resolve(True)
     except (OSError, RuntimeError) as error:
         # Say nothing about what exists outside of the roots.
-        _require_below(path.resolve(), allowed, clip)
+        _require_below(Path(os.path.realpath(path)), allowed, clip)
         raise BadInputError(f"{clip}: no such file or folder") from error
     _require_below(real, allowed, clip)
     folder = real.parent if pattern else real
@@ -80,7 +80,7 @@ def resolve_clip(clip: str, roots: Iterable[Path | str]) -> Path:
                 if count >= MAX_FOLDER_ENTRIES:
                     raise BadInputError(f"{clip}: more than {MAX_FOLDER_ENTRIES} files")
                 if entry.is_symlink():
-                    _require_below(Path(entry.path).resolve(), allowed, clip)
+                    _require_below(Path(os.path.realpath(entry.path)), allowed, clip)
     return real
 
 

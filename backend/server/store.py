@@ -243,7 +243,7 @@ class JobStore:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = path
         self._lock = FileLock(path / "lock")
-        if not self._lock.acquire(timeout_s=5.0):
+        if not self._lock.acquire(timeout_s=1.0):
             raise BlockingIOError(f"another server uses {path} already")
 
     def close(self) -> None:

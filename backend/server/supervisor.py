@@ -72,10 +72,15 @@ class Supervisor:
         self.boot_id = secrets.token_hex(16)
         self.token = secrets.token_urlsafe(32)
         curve = curve_settings(settings)
-        self.context = zmq.Context()
-        self.gatekeeper = Gatekeeper(self.context, curve) if curve else None
         self.store = JobStore(settings.jobs_directory)
-        self.router = self._listen()
+        self.context = zmq.Context()
+        try:
+            self.gatekeeper = Gatekeeper(self.context, curve) if curve else None
+            self.router = self._listen()
+        except BaseException:
+            self.context.destroy(linger=0)
+            self.store.close()
+            raise
         self.clients: dict[bytes, Client] = {}
         self.dispatcher = Dispatcher(self.context, settings, self.store, self.job_changed)
         self.stopping = threading.Event()
