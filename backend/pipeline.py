@@ -18,7 +18,6 @@ from backend.settings import TrackSettings
 from backend.stages import (
     LAYOUT,
     Reporter,
-    bake_frames,
     check_settings,
     fit_settings,
     observe_frames,
@@ -72,7 +71,8 @@ def run_track(
 
     model = model_result(head, torch.as_tensor(fit.identity).to(device), is_final=True)
     report.result(model)
-    frames, texture = bake_frames(footage, head, shot, fit, settings, report)
+    frames = pose_frames(footage, head, shot, fit, report)
+    texture = bake_texture(footage, head, frames, settings.texture_size, report)
     if texture is not None:
         report.result(TextureResult(texture=texture))
     K = intrinsics(fit.focal_px, footage.image_size)

@@ -1,4 +1,4 @@
-"""The stages of the pipeline that go frame by frame: observe, then bake."""
+"""The stages of the pipeline that go frame by frame: observe, pose, texture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from backend.bake.frames import select_frames
 from backend.bake.texture import TextureBaker
 from backend.bake.visibility import vertex_visibility
 from backend.detect import FaceLandmarks, FaceTracker
@@ -151,24 +152,12 @@ def observe_frames(
     )
 
 
-def bake_frames(
-    footage: Footage,
-    head: Head,
-    shot: Observations,
-    fit: ShotFit,
-    settings: TrackSettings,
-    report: Reporter,
-) -> tuple[list[FrameResult], NDArray[np.uint8] | None]:
-    """Pose, visibility and texture in a second pass over the footage, one image at a time.
-
-    Returns the final results of all frames, and the texture (H, W, 4) or None where none was
-    asked for.
-    """
-    device = head.template.device
+def pose_frames(
+    footage: Footage, head: Head, shot: Observations, fit: ShotFit, report: Reporter
+) -> list[FrameResult]:
+    """Pose the head in every frame, and say of each vertex whether the camera sees it."""
     K = intrinsics(fit.focal_px, footage.image_size)
     identity = torch.as_tensor(fit.identity).to(head.template)
-    baker = TextureBaker(head, size=settings.texture_size) if settings.texture_size > 0 else None
-    images = iter(footage) if baker is not None else None
     faces = head.faces.cpu()
     # Lashes are far thinner than their cards: they must not hide the lids and eyes behind.
     lashes = torch.zeros(head.n_vertices, dtype=torch.bool)
@@ -185,17 +174,15 @@ def bake_frames(
         with torch.no_grad():
             vertices = head(
                 identity,
-                torch.as_tensor(motion.expression, device=device),
-                torch.as_tensor(motion.joint_rotations, device=device),
-                torch.as_tensor(motion.translation, device=device),
+                torch.as_tensor(motion.expression).to(head.template),
+                torch.as_tensor(motion.joint_rotations).to(head.template),
+                torch.as_tensor(motion.translation).to(head.template),
             )
         posed = _f4(vertices)
         index = int(shot.frame_index[number])
-        frame = next(images, None) if images is not None else None
-        if baker is not None and frame is not None:
-            assert frame.index == index, "the second pass decoded other frames than the first"
-            if shot.found[number] and not frame.corrupt:
-                baker.add(frame.image, posed, K)
+        visibility = vertex_visibility(
+            posed[None], faces, K, footage.image_size, occluders=occluders
+        )[0]
         result = frame_result(
             head,
             identity,
@@ -206,14 +193,45 @@ def bake_frames(
             landmarks_2d=shot.landmarks_2d[number],
             landmark_sigma=shot.landmark_sigma[number],
             vertices=posed,
-            visibility=vertex_visibility(
-                posed[None], faces, K, footage.image_size, occluders=occluders
-            )[0],
+            visibility=visibility,
         )
         results.append(result)
         report.result(result)
-        report.progress("bake", (number + 1) / len(shot.found), index)
-    return results, None if baker is None else baker.result()
+        report.progress("pose", (number + 1) / len(shot.found), index)
+    return results
+
+
+def bake_texture(
+    footage: Footage, head: Head, frames: list[FrameResult], size: int, report: Reporter
+) -> NDArray[np.uint8] | None:
+    """Merge a texture (H, W, 4) from the frames that show the head best.
+
+    A second pass over the footage holds one image at a time, however long the shot is.
+    """
+    if size == 0:
+        return None
+    chosen = select_frames(
+        np.stack([frame.head_pose for frame in frames]),
+        np.array([frame.found for frame in frames]),
+        expression=np.stack([frame.expression for frame in frames]),
+        expression_names=head.expression_names,
+    )
+    wanted = {frames[number].frame_index: frames[number] for number in chosen}
+    baker = TextureBaker(head, size=size)
+    done = 0
+    for image in footage:
+        frame = wanted.get(image.index)
+        report.check()
+        if frame is None or frame.vertices is None or image.corrupt:
+            continue
+        baker.add(image.image, frame.vertices, intrinsics(frame.focal_px, footage.image_size))
+        done += 1
+        report.progress("texture", done / (len(wanted) + 1), image.index)
+        if done == len(wanted):
+            break
+    texture = baker.result()
+    report.progress("texture", 1.0)
+    return texture
 
 
 def _f4(values: torch.Tensor | NDArray[np.floating]) -> NDArray[np.float32]:

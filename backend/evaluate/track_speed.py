@@ -39,7 +39,7 @@ def run(settings: BenchSettings) -> dict[str, float]:
     total = time.perf_counter() - began
     clip_seconds = float(track.n_frames / footage.frame_rate)
     figures: dict[str, float] = {"frames": track.n_frames, "load_s": watch.seconds["before detect"]}
-    for stage in ("detect", "fit", "bake"):
+    for stage in ("detect", "fit", "pose", "texture"):
         seconds = watch.seconds[stage]
         if stage != "detect":
             seconds += watch.seconds[f"before {stage}"]

@@ -128,13 +128,13 @@ def test_unknown_errors_keep_their_traceback() -> None:
 
 def test_farm_lines_rise_from_0_to_100(capsys: pytest.CaptureFixture[str]) -> None:
     view = FarmView()
-    for stage in ("detect", "fit", "bake"):
+    for stage in ("detect", "fit", "pose", "texture"):
         for step in range(11):
             view.update(stage, step / 10)
     lines = capsys.readouterr().out.splitlines()
     percent = [int(line.split()[1]) for line in lines if line.startswith("openjd_progress:")]
     assert percent == sorted(set(percent)) and percent[0] == 0 and percent[-1] == 100
-    assert sum(line.startswith("openjd_status:") for line in lines) == 3
+    assert sum(line.startswith("openjd_status:") for line in lines) == 4
 
 
 def test_bench_writes_its_figures_by_name(
