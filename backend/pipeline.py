@@ -18,9 +18,11 @@ from backend.settings import TrackSettings
 from backend.stages import (
     LAYOUT,
     Reporter,
+    bake_texture,
     check_settings,
     fit_settings,
     observe_frames,
+    pose_frames,
 )
 from backend.track import Track
 from shared.conventions import intrinsics
