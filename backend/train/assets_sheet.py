@@ -69,7 +69,7 @@ def draw(surfaces: list[Surface], yaw: float, centre: Array, extent: float, size
     extent: metres that the picture spans.
     """
     pixel = extent / size
-    samples = [sample_surface(surface, 0.75 * pixel) for surface in surfaces]
+    samples = [sample_surface(surface, 0.8 * pixel) for surface in surfaces]
     points = np.concatenate([s[0] for s in samples]) - centre
     colours = np.concatenate([s[1] for s in samples])
     cos, sin = np.cos(yaw), np.sin(yaw)

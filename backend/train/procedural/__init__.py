@@ -9,6 +9,7 @@ from backend.train.procedural.glasses import (
     GlassesAnchors,
     GlassesSpec,
     ProceduralMesh,
+    anchors_from_base,
     make_glasses,
     sample_glasses,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "GlassesSpec",
     "PhotometricSettings",
     "ProceduralMesh",
+    "anchors_from_base",
     "augment",
     "make_background",
     "make_glasses",

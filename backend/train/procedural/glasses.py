@@ -9,6 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.train.assets import (
+    BRIDGE_VERTEX,
+    EAR_VERTICES,
+    EYE_VERTICES,
+    TEMPLE_VERTICES,
+    AssetLibrary,
+)
+
 Array = NDArray[Any]
 GLASSES_SHAPES = ("round", "rectangular", "cat_eye", "aviator", "wayfarer", "oval")
 RIMS = ("full", "half", "none")
@@ -88,6 +96,21 @@ class ProceduralMesh:
     uv: Array = field(repr=False)  # (n, 2) float32, v up
     texture: Array = field(repr=False)  # (H, W, 4) uint8 RGBA, straight alpha
     n_opaque: int  # triangles before the first transparent one
+
+
+def anchors_from_base(library: AssetLibrary, base_vertices: Array) -> GlassesAnchors:
+    """Anchors of one head.
+
+    base_vertices (M, 3): the neutral head's rows of `library.required_base_vertices()`, metres,
+    any right-handed frame.
+    """
+    eyes = [base_vertices[library.compact_index(eye)].mean(axis=0) for eye in EYE_VERTICES]
+    return GlassesAnchors(
+        eyes=np.stack(eyes),
+        bridge=base_vertices[library.compact_index(np.array(BRIDGE_VERTEX))],
+        temples=base_vertices[library.compact_index(TEMPLE_VERTICES)],
+        ears=base_vertices[library.compact_index(EAR_VERTICES)],
+    )
 
 
 def sample_glasses(rng: np.random.Generator) -> GlassesSpec:

@@ -11,6 +11,7 @@ import pytest
 
 from backend.train import assets, assets_build
 from backend.train import assets_sources as sources
+from backend.train.procedural import anchors_from_base
 
 LEFT_EYE, RIGHT_EYE = slice(14598, 14670), slice(14670, 14742)
 
@@ -217,6 +218,20 @@ def test_assets_sit_where_they_belong(library: assets.AssetLibrary, base: np.nda
         assert chin - 0.2 < top < chin + 0.05, cloth.name
     body = library.of("body")[0]
     np.testing.assert_allclose(body.positions(compact), base[body.base_reference[:, 0]], atol=1e-6)
+
+
+def test_glasses_anchors_come_from_the_right_vertices(
+    library: assets.AssetLibrary, base: np.ndarray
+) -> None:
+    anchors = anchors_from_base(library, base[library.required_base_vertices()])
+    np.testing.assert_allclose(anchors.eyes[0], base[LEFT_EYE].mean(axis=0))
+    np.testing.assert_allclose(anchors.bridge, base[assets.BRIDGE_VERTEX])
+    for pair in (anchors.eyes, anchors.temples, anchors.ears):
+        np.testing.assert_allclose(pair[0], pair[1] * [-1, 1, 1], atol=1e-4)
+        assert pair[0, 0] > 0.02
+    # The packaged sunglasses touch the ears where the anchors say they are.
+    worn = library.of("glasses")[0].positions(base[library.required_base_vertices()])
+    assert np.linalg.norm(worn - anchors.ears[0], axis=1).min() < 0.008
 
 
 def test_environments_are_normalised_light(library: assets.AssetLibrary) -> None:
