@@ -50,7 +50,11 @@ def open_stream(
     options = {"format_whitelist": _WHITELIST, "protocol_whitelist": "file", **limit}
     if path.exists() and path.is_file() and path.stat().st_size == 0:
         raise FootageError(f"{path}: is empty. Copy it again.")
-    with named(path), av.open(str(path.absolute()), mode="r", options=options) as container:
+    name = str(path.absolute())
+    with (
+        named(path),
+        av.open(name, mode="r", options=options, metadata_errors="replace") as container,
+    ):
         if not container.streams.video:
             raise FootageError(f"{path}: holds no picture, only sound or data.")
         stream = container.streams.video[0]

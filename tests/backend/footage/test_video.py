@@ -160,6 +160,14 @@ def test_unusable_files_are_named(
     assert caught.value.exit_code == 2
 
 
+def test_damaged_metadata_does_not_matter(write_clip: WriteClip) -> None:
+    path = write_clip(n_frames=3)
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    path.write_bytes(data.replace(b"Lavf", b"\xff\xfeav"))
+    assert len(list(open_footage(path))) == 3
+
+
 def test_clip_without_its_index_is_an_error(write_clip: WriteClip) -> None:
     path = write_clip(n_frames=40, size=(320, 240))
     path.write_bytes(path.read_bytes()[:-2000])
