@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find again what an earlier run has made, so that a new run updates it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import bpy
+
+ROLE = "mien_role"
+"""Custom property that says what a data-block is for; names belong to the artist."""
+
+
+def find_object(collection: bpy.types.Collection, role: str) -> bpy.types.Object | None:
+    """Return the object of a role in a collection, if it is still there."""
+    return next((o for o in collection.all_objects if o.get(ROLE) == role), None)
+
+
+def ensure_object(
+    collection: bpy.types.Collection, role: str, name: str, data: bpy.types.ID | None
+) -> bpy.types.Object:
+    """Return the object of a role in a collection, made with this data where there is none."""
+    found = find_object(collection, role)
+    if found is None:
+        found = bpy.data.objects.new(name, data)
+        found[ROLE] = role
+        collection.objects.link(found)
+    return found
+
+
+def ensure_collection(
+    scene: bpy.types.Scene, collection: bpy.types.Collection | None, name: str
+) -> bpy.types.Collection:
+    """Return the collection that holds the result, linked to the scene."""
+    if collection is None:
+        collection = bpy.data.collections.new(name)
+        collection[ROLE] = "shot"
+    if collection not in set(_descendants(scene.collection)):
+        scene.collection.children.link(collection)
+    return collection
+
+
+def _descendants(collection: bpy.types.Collection) -> Iterator[bpy.types.Collection]:
+    for child in collection.children:
+        yield child
+        yield from _descendants(child)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Movie clips: where their files are, which frame is which, and the scene's rate and range."""
+
+from __future__ import annotations
+
+import os
+import re
+from fractions import Fraction
+
+import bpy
+
+from ..shot import Shot
+
+FALLBACK_SIZE = (1920, 1080)
+_LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$")
+
+
+def clip_source(clip: bpy.types.MovieClip) -> str:
+    """Return what the backend opens: the file, or a pattern such as "shot.####.png"."""
+    path = os.path.abspath(bpy.path.abspath(clip.filepath, library=clip.library))
+    if clip.source != "SEQUENCE":
+        return path
+    folder, name = os.path.split(path)
+    match = _LAST_NUMBER.match(os.path.splitext(name)[0])
+    if match is None:
+        return path
+    before, digits, after = match.groups()
+    return os.path.join(folder, before + "#" * len(digits) + after + os.path.splitext(name)[1])
+
+
+def first_index(clip: bpy.types.MovieClip) -> int:
+    """Return the backend's index of the file that the clip starts with.
+
+    The backend counts a sequence from its lowest number, Blender from the file that was opened.
+    """
+    if clip.source != "SEQUENCE":
+        return 0
+    folder, pattern = os.path.split(clip_source(clip))
+    before, _, after = pattern.partition("#")
+    name = re.compile(re.escape(before) + r"(\d+)" + re.escape(after.lstrip("#")) + r"\Z")
+    opened = name.match(os.path.basename(bpy.path.abspath(clip.filepath, library=clip.library)))
+    try:
+        numbers = [int(m[1]) for entry in os.listdir(folder) if (m := name.match(entry))]
+    except OSError:
+        return 0
+    return int(opened[1]) - min(numbers) if opened and numbers else 0
+
+
+def index_to_frame(clip: bpy.types.MovieClip | None) -> int:
+    """Return what to add to the backend's frame index to get the scene's frame."""
+    if clip is None:
+        return 1
+    return clip.frame_start - clip.frame_offset - first_index(clip)
+
+
+def clip_size(clip: bpy.types.MovieClip | None) -> tuple[int, int]:
+    """Return width and height of a clip in pixels, as Blender shows it."""
+    if clip is None or not clip.size[0]:
+        return FALLBACK_SIZE
+    return int(clip.size[0]), int(clip.size[1])
+
+
+def clip_rate(clip: bpy.types.MovieClip | None) -> Fraction | None:
+    """Return a clip's frames per second; None for image sequences, which carry none."""
+    if clip is None or not clip.fps > 0:
+        return None
+    return Fraction(clip.fps).limit_denominator(1001)
+
+
+def is_shown_rotated(clip: bpy.types.MovieClip | None, image_size: tuple[int, int]) -> bool:
+    """Say whether Blender shows the clip lying on its side: 4.2 ignores a phone's rotation."""
+    return (
+        clip is not None
+        and image_size[0] != image_size[1]
+        and tuple(clip.size) == (image_size[1], image_size[0])
+    )
+
+
+def set_up_scene(scene: bpy.types.Scene, shot: Shot, clip: bpy.types.MovieClip | None) -> None:
+    """Give the scene the footage's size, frame rate and frame range, and its own colours."""
+    render = scene.render
+    render.resolution_x, render.resolution_y = shot.image_size
+    render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+    is_sequence = clip is not None and clip.source == "SEQUENCE"
+    if shot.frame_rate is not None and not is_sequence:
+        render.fps = max(1, round(shot.frame_rate))
+        render.fps_base = float(render.fps / shot.frame_rate)
+    offset = index_to_frame(clip)
+    first = int(shot.motion.frame_index[0]) + offset
+    last = int(shot.motion.frame_index[-1]) + offset
+    if clip is not None and clip.frame_duration > 0:
+        first = min(first, clip.frame_start)
+        last = max(last, clip.frame_start + clip.frame_duration - 1)
+    scene.frame_start, scene.frame_end = first, last
+    # AgX and Filmic would change the footage's colours.
+    scene.view_settings.view_transform = "Standard"

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The armature: neck, head and eyes, with the motion of the shot on its bones.
+
+The camera stays where it is and the head moves. A bone's deformation is, in the frame of its
+rest pose, its own rotation after its parent's (linear blend skinning, as the backend poses the
+head), so the bones may point anywhere; they point where an animator expects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import bpy
+import numpy as np
+
+from ..shared.conventions import points_to_blender, rotvec_to_blender, rotvec_to_quaternion
+from ..shot import HeadModel, Motion
+from .animation import Curves, continuous_quaternions
+from .datablocks import ensure_object, find_object
+
+BONES = ("neck", "head", "eye.L", "eye.R")
+PARENTS = (None, "neck", "head", "head")
+
+HEAD_BONE_M = 0.12
+EYE_BONE_M = 0.03
+"""Lengths of the bones in metres, for looks only."""
+
+
+def update_rig(
+    collection: bpy.types.Collection, model: HeadModel, parent: bpy.types.Object
+) -> bpy.types.Object:
+    """Make the armature of a head in a collection, or move its joints to the new head's."""
+    rig = find_object(collection, "rig")
+    if rig is None:
+        data = bpy.data.armatures.new("Mien Rig")
+        rig = ensure_object(collection, "rig", "Mien Rig", data)
+        rig.parent = parent
+        rig.show_in_front = True
+        data.display_type = "STICK"
+    joints = points_to_blender(model.joints.astype(np.float64))
+    if not _has_joints(rig, joints):
+        with _edit_mode(rig):
+            _set_bones(rig.data, joints)
+    for bone in rig.pose.bones:
+        bone.rotation_mode = "QUATERNION"
+    return rig
+
+
+def animate_rig(rig: bpy.types.Object, motion: Motion, frames: np.ndarray) -> None:
+    """Put the motion on the bones; frames (F,) are the scene's frames."""
+    curves = Curves(rig, "Mien Motion")
+    rotations = rotvec_to_blender(motion.joint_rotations.astype(np.float64))
+    for joint, name in enumerate(BONES):
+        rest = np.array(rig.data.bones[name].matrix_local.to_3x3(), np.float64)
+        # A row vector times `rest` is its transpose times the vector: armature to bone frame.
+        quaternions = continuous_quaternions(rotvec_to_quaternion(rotations[:, joint] @ rest))
+        path = f'pose.bones["{name}"].rotation_quaternion'
+        for axis in range(4):
+            curves.fill(path, axis, frames, quaternions[:, axis], name)
+        if joint == 0:
+            location = points_to_blender(motion.translation.astype(np.float64)) @ rest
+            for axis in range(3):
+                path = f'pose.bones["{name}"].location'
+                curves.fill(path, axis, frames, location[:, axis], name)
+
+
+def _has_joints(rig: bpy.types.Object, joints: np.ndarray) -> bool:
+    bones = rig.data.bones
+    if not all(name in bones for name in BONES):
+        return False
+    heads = np.array([bones[name].head_local for name in BONES])
+    return bool(np.abs(heads - joints).max() < 1e-6)
+
+
+def _set_bones(armature: bpy.types.Armature, joints: np.ndarray) -> None:
+    bones = armature.edit_bones
+    up, forward = np.array([0.0, 0.0, HEAD_BONE_M]), np.array([0.0, -EYE_BONE_M, 0.0])
+    tails = (joints[1], joints[1] + up, joints[2] + forward, joints[3] + forward)
+    for name, parent, joint, tail in zip(BONES, PARENTS, joints, tails, strict=True):
+        bone = bones.get(name) or bones.new(name)
+        # A bone of no length would be removed on leaving edit mode.
+        bone.head, bone.tail = joint, tail if np.linalg.norm(tail - joint) > 1e-3 else joint + up
+        bone.roll = 0.0
+        bone.use_connect = False
+        bone.parent = bones[parent] if parent else None
+
+
+@contextmanager
+def _edit_mode(rig: bpy.types.Object) -> Iterator[None]:
+    """Edit the armature, whatever is active, selected or hidden, and restore that."""
+    layer = bpy.context.view_layer
+    active = layer.objects.active
+    mode = active.mode if active is not None else "OBJECT"
+    if mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    selected = [o for o in layer.objects if o.select_get(view_layer=layer)]
+    hidden = rig.hide_get(view_layer=layer), rig.hide_viewport
+    rig.hide_viewport = False
+    rig.hide_set(False, view_layer=layer)
+    layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        yield
+    finally:
+        bpy.ops.object.mode_set(mode="OBJECT")
+        rig.hide_set(hidden[0], view_layer=layer)
+        rig.hide_viewport = hidden[1]
+        for other in layer.objects:
+            other.select_set(other in selected, view_layer=layer)
+        layer.objects.active = active
+        if mode != "OBJECT" and active is not None:
+            bpy.ops.object.mode_set(mode=mode)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which vertices the camera sees, as attributes that a material can use.
+
+`mien_seen` is stored on the mesh: the share of frames in which a vertex was seen. `mien_visible`
+is made for the current frame by a geometry nodes modifier out of an image with one column for
+each vertex and one row for each frame.
+"""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from .datablocks import ROLE
+from .images import update_image
+
+SEEN = "mien_seen"
+VISIBLE = "mien_visible"
+MODIFIER = "Mien Visibility"
+
+MAX_ROWS = 8192
+"""Frames that the image can hold, a size that every graphics card takes."""
+
+
+def set_visibility(
+    head: bpy.types.Object, visibility: NDArray[np.uint8] | None, frames: NDArray[np.int64]
+) -> None:
+    """Store visibility (F, N) of scene frames (F,), ascending; None where it is not known yet."""
+    mesh = head.data
+    if visibility is None:
+        return
+    attribute = mesh.attributes.get(SEEN)
+    if attribute is None:
+        attribute = mesh.attributes.new(SEEN, "FLOAT", "POINT")
+    attribute.data.foreach_set("value", visibility.astype(np.float32).mean(axis=0))
+
+    modifier = head.modifiers.get(MODIFIER)
+    if modifier is None:
+        modifier = head.modifiers.new(MODIFIER, "NODES")
+        modifier.show_expanded = False
+    if modifier.node_group is None:
+        modifier.node_group = bpy.data.node_groups.new("Mien Visibility", "GeometryNodeTree")
+        modifier.node_group[ROLE] = "visibility"
+        _build_nodes(modifier.node_group)
+    nodes = modifier.node_group.nodes
+    if "Image" not in nodes:
+        return
+    image = nodes["Image"].inputs["Image"].default_value
+    nodes["Image"].inputs["Image"].default_value = update_image(
+        image, "Mien Visibility", _rows(visibility, frames), is_data=True
+    )
+    height = min(int(frames[-1] - frames[0]) + 1, MAX_ROWS)
+    nodes["Column"].inputs[1].default_value = visibility.shape[1]
+    nodes["First Frame"].inputs[1].default_value = float(frames[0])
+    nodes["Row"].inputs[1].default_value = height
+
+
+def _rows(visibility: NDArray[np.uint8], frames: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the image (rows, N, 4): the first frame at the bottom, 255 where visible."""
+    rows = np.minimum(frames - frames[0], MAX_ROWS - 1)
+    pixels = np.zeros((int(rows[-1]) + 1, visibility.shape[1], 4), np.uint8)
+    pixels[rows[-1] - rows, :, :3] = (visibility > 0)[..., None] * np.uint8(255)
+    pixels[..., 3] = 255
+    return pixels
+
+
+def _build_nodes(tree: bpy.types.NodeTree) -> None:
+    """Build: look up column = vertex index, row = current frame, in the image."""
+    nodes, links = tree.nodes, tree.links
+    tree.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
+    tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+
+    def math(operation: str, name: str, x: float, y: float, value: float) -> bpy.types.Node:
+        node = nodes.new("ShaderNodeMath")
+        node.operation, node.name, node.label, node.location = operation, name, name, (x, y)
+        node.inputs[1].default_value = value
+        return node
+
+    def add(kind: str, name: str, x: float, y: float) -> bpy.types.Node:
+        node = nodes.new(kind)
+        node.name, node.location = name, (x, y)
+        return node
+
+    source = add("NodeGroupInput", "Input", 200, 300)
+    index = add("GeometryNodeInputIndex", "Index", -600, 100)
+    time = add("GeometryNodeInputSceneTime", "Time", -800, -100)
+    half_column = math("ADD", "Column Centre", -400, 100, 0.5)
+    column = math("DIVIDE", "Column", -200, 100, 1.0)
+    first = math("SUBTRACT", "First Frame", -600, -100, 0.0)
+    half_row = math("ADD", "Row Centre", -400, -100, 0.5)
+    row = math("DIVIDE", "Row", -200, -100, 1.0)
+    place = add("ShaderNodeCombineXYZ", "Place", 0, 0)
+    image = add("GeometryNodeImageTexture", "Image", 200, 0)
+    image.interpolation, image.extension = "Closest", "EXTEND"
+    store = add("GeometryNodeStoreNamedAttribute", "Store", 480, 200)
+    store.data_type, store.domain = "FLOAT", "POINT"
+    store.inputs["Name"].default_value = VISIBLE
+    output = add("NodeGroupOutput", "Output", 700, 200)
+
+    links.new(index.outputs[0], half_column.inputs[0])
+    links.new(half_column.outputs[0], column.inputs[0])
+    links.new(time.outputs["Frame"], first.inputs[0])
+    links.new(first.outputs[0], half_row.inputs[0])
+    links.new(half_row.outputs[0], row.inputs[0])
+    links.new(column.outputs[0], place.inputs[0])
+    links.new(row.outputs[0], place.inputs[1])
+    links.new(place.outputs[0], image.inputs["Vector"])
+    links.new(source.outputs[0], store.inputs["Geometry"])
+    value = next(s for s in store.inputs if s.name == "Value" and s.enabled)
+    links.new(image.outputs["Color"], value)
+    links.new(store.outputs[0], output.inputs[0])

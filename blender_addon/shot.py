@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A tracked shot as the scene needs it, from a track file or from messages; knows no bpy."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .shared.conventions import intrinsics
+from .shared.messages import (
+    FrameResult,
+    JobDone,
+    JobResult,
+    ModelResult,
+    Progress,
+    TextureResult,
+)
+
+F4 = NDArray[np.float32]
+
+TRACK_FORMAT_VERSION = 1
+"""Newest format of track files that this version reads."""
+
+
+class TrackFileError(ValueError):
+    """A file that is not a track; the text names the file and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadModel:
+    """The head that the frames animate. N vertices, T triangles, E expressions, 4 joints."""
+
+    expression_names: tuple[str, ...]
+    """E ARKit names."""
+    neutral: F4
+    """(N, 3) neutral face in the bind pose, head frame, metres."""
+    shape_keys: F4
+    """(E, N, 3) offset of each expression from the neutral face, metres."""
+    faces: NDArray[np.int32]
+    """(T, 3) vertex indices, counter-clockwise seen from outside."""
+    uv: F4
+    """(T, 3, 2) texture coordinate of each corner, v up."""
+    joints: F4
+    """(4, 3) neck, head, left and right eye; bind pose, head frame, metres."""
+    skin_weights: F4
+    """(N, 4) share of each joint in each vertex."""
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """What moves, by frame of the clip, in ascending order. F frames, at least one."""
+
+    frame_index: NDArray[np.int64]
+    """(F,) frame number in the clip, from 0."""
+    expression: F4
+    """(F, E) weight of each expression."""
+    joint_rotations: F4
+    """(F, 4, 3) rotation vectors; the first joint's is the root rotation in the camera frame."""
+    translation: F4
+    """(F, 3) metres, camera frame."""
+    focal_px: NDArray[np.float64]
+    """(F,) focal length in pixels."""
+    found: NDArray[np.bool_]
+    """(F,) whether the face was seen."""
+    visibility: NDArray[np.uint8] | None = None
+    """(F, N) 1 where the camera sees the vertex; None until it is known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """Everything that the scene is built from."""
+
+    model: HeadModel
+    """The head."""
+    motion: Motion
+    """Its motion."""
+    K: NDArray[np.float64]
+    """(3, 3) intrinsics in pixels; motion.focal_px replaces the focal length."""
+    image_size: tuple[int, int]
+    """Width and height of the footage in pixels, upright."""
+    frame_rate: Fraction | None = None
+    """Frames per second, if known."""
+    texture: NDArray[np.uint8] | None = None
+    """(H, W, 4) sRGB and alpha, first row at the top; None for none."""
+
+
+def read_track(path: Path | str) -> Shot:
+    """Read a track file (docs/track-format.md). Raises `TrackFileError`."""
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if int(file["format_version"]) > TRACK_FORMAT_VERSION:
+                raise TrackFileError(
+                    f"{path}: was written by a newer version of Mien. Update the add-on."
+                )
+            return _shot_of({name: file[name] for name in _TRACK_FIELDS})
+    except FileNotFoundError:
+        raise TrackFileError(f"{path}: there is no such file.") from None
+    except TrackFileError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
+        raise TrackFileError(
+            f"{path}: is damaged, or not a track that Mien has written."
+        ) from error
+
+
+_TRACK_FIELDS = (
+    "expression_names", "rest_vertices", "shape_keys", "faces", "uv", "joints", "skin_weights",
+    "frame_index", "expression", "joint_rotations", "translation", "focal_px", "found",
+    "visibility", "K", "image_size", "frame_rate", "texture",
+)  # fmt: skip
+
+
+def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
+    order = np.argsort(arrays["frame_index"], kind="stable")
+    if not len(order):
+        raise ValueError("no frames")
+    numerator, denominator = (int(part) for part in arrays["frame_rate"])
+    width, height = (int(part) for part in arrays["image_size"])
+    return Shot(
+        model=HeadModel(
+            expression_names=tuple(str(name) for name in arrays["expression_names"]),
+            neutral=_f4(arrays["rest_vertices"]),
+            shape_keys=_f4(arrays["shape_keys"]),
+            faces=arrays["faces"].astype(np.int32),
+            uv=_f4(arrays["uv"]),
+            joints=_f4(arrays["joints"]),
+            skin_weights=_f4(arrays["skin_weights"]),
+        ),
+        motion=Motion(
+            frame_index=arrays["frame_index"][order].astype(np.int64),
+            expression=_f4(arrays["expression"][order]),
+            joint_rotations=_f4(arrays["joint_rotations"][order]),
+            translation=_f4(arrays["translation"][order]),
+            focal_px=arrays["focal_px"][order].astype(np.float64),
+            found=arrays["found"][order].astype(bool),
+            visibility=arrays["visibility"][order] if arrays["visibility"].size else None,
+        ),
+        K=arrays["K"][order[0]].astype(np.float64),
+        image_size=(width, height),
+        frame_rate=Fraction(numerator, denominator) if numerator and denominator else None,
+        texture=arrays["texture"] if arrays["texture"].size else None,
+    )
+
+
+class ShotReceiver:
+    """Collects the results of one job and hands out the newest state of the shot.
+
+    A final result of a frame replaces its preview; results that the server sends again replace
+    what they repeat. `model_count`, `frame_count` and `texture_count` rise with what arrives, so
+    that the scene updates only what has changed.
+    """
+
+    def __init__(self, image_size: tuple[int, int], frame_rate: Fraction | None = None) -> None:
+        """image_size (W, H) and frame_rate are the clip's, until the server states them."""
+        self.image_size = image_size
+        self.frame_rate = frame_rate
+        self.progress: Progress | None = None
+        self.newest_frame: int | None = None
+        self.model_count = self.frame_count = self.texture_count = 0
+        self._model: HeadModel | None = None
+        self._texture: NDArray[np.uint8] | None = None
+        self._frames: dict[int, FrameResult] = {}
+        self._K: NDArray[np.float64] | None = None
+
+    def receive(self, message: Progress | JobResult) -> None:
+        """Take one message of the job."""
+        if isinstance(message, Progress):
+            self.progress = message
+        elif isinstance(message, ModelResult):
+            self._model = _model_of(message)
+            self.model_count += 1
+        elif isinstance(message, FrameResult):
+            self._frames[message.frame_index] = message
+            self.newest_frame = message.frame_index
+            self.frame_count += 1
+        elif isinstance(message, TextureResult):
+            self._texture = np.array(message.texture)
+            self.texture_count += 1
+        elif isinstance(message, JobDone):
+            self.image_size = message.image_size or self.image_size
+            if message.frame_rate and all(message.frame_rate):
+                self.frame_rate = Fraction(*message.frame_rate)
+            self._K = None if message.K is None else np.array(message.K)
+
+    def shot(self) -> Shot | None:
+        """Return what has arrived, or None before there are a head and a frame."""
+        model = self._model
+        if model is None:
+            return None
+        n_vertices, n_keys = len(model.neutral), len(model.expression_names)
+        frames = [
+            frame
+            for _, frame in sorted(self._frames.items())
+            if len(frame.expression) == n_keys and frame.joint_rotations.shape == (4, 3)
+        ]
+        if not frames:
+            return None
+        seen = [f.visibility if f.visibility is not None else None for f in frames]
+        known = all(row is not None and len(row) == n_vertices for row in seen)
+        focal_px = np.array([f.focal_px for f in frames], np.float64)
+        return Shot(
+            model=model,
+            motion=Motion(
+                frame_index=np.array([f.frame_index for f in frames], np.int64),
+                expression=np.stack([f.expression for f in frames]),
+                joint_rotations=np.stack([f.joint_rotations for f in frames]),
+                translation=np.stack([f.translation for f in frames]),
+                focal_px=focal_px,
+                found=np.array([f.found for f in frames]),
+                visibility=np.stack(seen) if known else None,  # type: ignore[arg-type]
+            ),
+            K=intrinsics(float(focal_px[0]), self.image_size) if self._K is None else self._K,
+            image_size=self.image_size,
+            frame_rate=self.frame_rate,
+            texture=self._texture,
+        )
+
+
+def _model_of(message: ModelResult) -> HeadModel:
+    return HeadModel(
+        expression_names=tuple(message.expression_names),
+        neutral=message.neutral,
+        shape_keys=message.shape_keys,
+        faces=message.faces,
+        uv=message.uv,
+        joints=message.joints,
+        skin_weights=message.skin_weights,
+    )
+
+
+def _f4(array: NDArray[Any]) -> F4:
+    return np.ascontiguousarray(array, dtype=np.float32)
