@@ -21,7 +21,7 @@ from backend.server.security import same_secret
 from backend.server.settings import ServeSettings
 from backend.server.store import JobStore
 from backend.server.worker_process import WorkerProcess
-from shared.codec import DecodeError, encode
+from shared.codec import LIMITS, DecodeError, encode
 from shared.messages import Job, JobCancelled, JobFailed, JobStatus, Message, Ping, Progress
 
 log = logging.getLogger("mien.server")
@@ -35,7 +35,8 @@ WORKER_PING_S = 2.0
 class Dispatcher:
     """Gives queued jobs to idle workers, replaces workers that died, and runs their jobs again.
 
-    on_change(job, attempt_changed) is called whenever clients should hear about a job.
+    on_change(job, attempt_changed) is called whenever clients should hear about a job, and
+    on_lost(job, reason) where its end cannot even be stored.
     """
 
     def __init__(
@@ -44,14 +45,17 @@ class Dispatcher:
         settings: ServeSettings,
         store: JobStore,
         on_change: Callable[[LiveJob, bool], None],
+        on_lost: Callable[[LiveJob, str], None],
     ) -> None:
         self._settings = settings
         self._store = store
         self._on_change = on_change
+        self._on_lost = on_lost
         self._jobs: dict[str, LiveJob] = {}
         self._queue: deque[str] = deque()
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
+        self.socket.maxmsgsize = LIMITS.header_bytes
         self.socket.bind("tcp://127.0.0.1:*")
         address = self.socket.last_endpoint.rstrip(b"\0").decode()
         self.workers = [
@@ -85,7 +89,7 @@ class Dispatcher:
         """Queue a job that is new or was interrupted; others stay where they are."""
         if live.state is None:
             if live.folder.cancel_requested:
-                live.finish(JobCancelled())
+                self._finish(live, JobCancelled())
                 return
             live.state = "queued"
             self._queue.append(live.job_id)
@@ -103,7 +107,7 @@ class Dispatcher:
         else:
             if live.job_id in self._queue:
                 self._queue.remove(live.job_id)
-            live.finish(JobCancelled())
+            self._finish(live, JobCancelled())
         self._on_change(live, False)
 
     def status(self, live: LiveJob) -> JobStatus:
@@ -117,6 +121,15 @@ class Dispatcher:
             if (live.is_final or live.state is None) and job_id not in followed:
                 live.close()
                 del self._jobs[job_id]
+
+    def _finish(self, live: LiveJob, result: JobCancelled | JobFailed) -> None:
+        """End a job that no worker runs; a full disk must not end the service with it."""
+        try:
+            live.finish(result)
+        except Exception as error:
+            log.exception("job %s cannot be ended", live.job_id)
+            live.state = None
+            self._on_lost(live, f"the job's end cannot be stored: {error}")
 
     # ---- workers --------------------------------------------------------------------------
 
@@ -132,7 +145,10 @@ class Dispatcher:
             death = worker.death(now)
             if death is not None:
                 self._died(worker, death)
-            worker.start_if_due(now)
+            try:
+                worker.start_if_due(now)
+            except OSError:
+                log.exception("cannot start the worker for %s", worker.device)
             self._watch(worker, now)
             if worker.identity is not None and worker.job_id is None and self._queue:
                 self._assign(worker, self._jobs[self._queue.popleft()])
@@ -212,15 +228,13 @@ class Dispatcher:
         live.progress = None
         live.deaths += 1
         if live.state == "cancelling":
-            live.finish(JobCancelled())
+            self._finish(live, JobCancelled())
         elif live.deaths >= MOST_DEATHS:
-            live.finish(
-                JobFailed(
-                    code="internal",
-                    message=f"the worker process {death}, {live.deaths} times in a row; if that"
-                    " was SIGKILL, the computer may have run out of memory",
-                )
+            message = (
+                f"the worker process {death}, {live.deaths} times in a row; if that was SIGKILL,"
+                " the computer may have run out of memory"
             )
+            self._finish(live, JobFailed(code="internal", message=message))
         else:
             live.state = "queued"
             self._queue.appendleft(live.job_id)

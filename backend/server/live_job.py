@@ -37,8 +37,9 @@ class LiveJob:
         final = self.folder.final_state()
         if final is not None:
             self.state = final.state
-        self._open()
-        if self._log is not None:
+        current = self._open()
+        if current is not None and self._log is not None:
+            self.attempt, self.start = current
             self.n_results = self._log.refresh()
 
     def stored(self, message: Stored) -> None:
@@ -55,7 +56,8 @@ class LiveJob:
     def read(self, sequence: int) -> Record:
         """Return a result by its number, 1 to n_results. Raises OSError, DamagedLogError."""
         self._open()
-        assert self._log is not None
+        if self._log is None:
+            raise FileNotFoundError(f"{self.folder.path}: there are no results")
         if sequence > len(self._log.offsets):
             self._log.refresh()
         if sequence > len(self._log.offsets):
@@ -75,7 +77,7 @@ class LiveJob:
 
     def finish(self, result: JobCancelled | JobFailed) -> None:
         """End the job without a worker; nobody else may be writing to it."""
-        with ResultWriter(self.folder, self.job_id) as writer:
+        with ResultWriter(self.folder, self.job_id, lock_timeout_s=1.0) as writer:
             if not writer.complete():
                 writer.resume_at_end()
                 writer.put(result)
@@ -98,16 +100,18 @@ class LiveJob:
             self._log.close()
             self._log = None
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[int, int] | None:
+        """Open the newest results unless some are open; returns their attempt and start."""
+        if self._log is not None:
+            return self.attempt, self.start
         for _ in range(50):
-            if self._log is not None:
-                return
             current = self.folder.current_log()
             if current is None:
-                return
+                return None
             try:
                 self._log = ResultLog(current[2])
             except FileNotFoundError:
                 time.sleep(0.001)  # A new attempt has just replaced it: look again.
                 continue
-            self.attempt, self.start = current[0], current[1]
+            return current[0], current[1]
+        return None

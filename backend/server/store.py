@@ -146,7 +146,7 @@ class ResultWriter:
             self.attempt, self.start, path = current
         self._log = ResultLog(path)
         self._log.refresh(verify=True)
-        self._file = path.open("r+b")
+        self._file = path.open("r+b", buffering=0)
         self._file.truncate(self._log.end)
         self._next = 0
 
@@ -184,9 +184,7 @@ class ResultWriter:
                 return False
             self._diverge(sequence)
         frames = encode(_numbered(result, self.job_id, self.attempt, sequence))
-        self._file.seek(self._log.end)
-        self._file.write(pack_record(self.attempt, frames))
-        self._file.flush()
+        self._append(pack_record(self.attempt, frames))
         self._log.refresh()
         self._next += 1
         self._note_final_state(result, self.attempt, sequence)
@@ -211,6 +209,17 @@ class ResultWriter:
             final = FinalState(state=state, n_results=sequence, attempt=attempt)
             write_private(self.folder.path / "state.json", msgspec.json.encode(final))
 
+    def _append(self, record: bytes) -> None:
+        self._file.seek(self._log.end)
+        left = memoryview(record)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            # The disk is full: make room again for a short last result that says so.
+            self._file.truncate(self._log.end)
+            raise
+
     def _log_path(self) -> Path:
         return self.folder.path / f"results-{self.attempt:04d}-{self.start:08d}.bin"
 
@@ -229,7 +238,7 @@ class ResultWriter:
             old.path.unlink()
         self._log = ResultLog(path)
         self._log.refresh()
-        self._file = path.open("r+b")
+        self._file = path.open("r+b", buffering=0)
 
 
 def _numbered(result: JobResult, job_id: str, attempt: int, sequence: int) -> JobResult:
@@ -266,10 +275,13 @@ class JobStore:
         return folder
 
     def prune(self, keep_days: float, keep_gigabytes: float, in_use: Collection[str]) -> list[str]:
-        """Remove old jobs, the oldest first, except those in use; returns their identifiers."""
+        """Take old jobs away, the oldest first, except those in use; returns their identifiers.
+
+        They are only renamed here, which is quick; `empty_trash` removes them.
+        """
         jobs = []
         for path in self.path.iterdir():
-            if path.is_dir() and path.name not in in_use:
+            if path.is_dir() and path.name not in in_use and not path.name.startswith("trash-"):
                 try:
                     files = [entry.stat() for entry in path.iterdir()]
                     changed = max((s.st_mtime for s in files), default=path.stat().st_mtime)
@@ -282,6 +294,11 @@ class JobStore:
         for changed, size, path in jobs:
             total += size
             if changed < oldest or total > keep_gigabytes * 1e9:
-                shutil.rmtree(path, ignore_errors=True)
+                path.rename(path.with_name(f"trash-{path.name}-{time.time_ns()}"))
                 removed.append(path.name)
         return removed
+
+    def empty_trash(self) -> None:
+        """Remove what `prune` took away. May take long: call it where nobody waits."""
+        for path in self.path.glob("trash-*"):
+            shutil.rmtree(path, ignore_errors=True)

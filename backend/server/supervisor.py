@@ -82,7 +82,9 @@ class Supervisor:
             self.store.close()
             raise
         self.clients: dict[bytes, Client] = {}
-        self.dispatcher = Dispatcher(self.context, settings, self.store, self.job_changed)
+        self.dispatcher = Dispatcher(
+            self.context, settings, self.store, self.job_changed, self.job_lost
+        )
         self.stopping = threading.Event()
         self._housekeeping_at = self._prune_at = 0.0
 
@@ -169,7 +171,7 @@ class Supervisor:
         except zmq.ZMQError as error:
             client = self.clients.pop(identity, None)
             if client is not None:
-                log.info("dropped client %s: %s", client.name, error)
+                log.info("dropped client %r: %s", client.name, error)
             return False
         return True
 
@@ -271,6 +273,12 @@ class Supervisor:
                     subscription.attempt_changed()
                 self._send(client.identity, frames)
 
+    def job_lost(self, live: LiveJob, reason: str) -> None:
+        """Tell everybody who follows a job that it ended without a result."""
+        for client in list(self.clients.values()):
+            if client.subscriptions.pop(live.job_id, None) is not None:
+                self._refuse(client.identity, "internal", reason, live.job_id)
+
     def _send_results(self, client: Client, now: float) -> None:
         def send(frames: Sequence[Buffer]) -> bool:
             return self._send(client.identity, frames)
@@ -302,7 +310,7 @@ class Supervisor:
         for client in list(self.clients.values()):
             silence = now - client.heard_at
             if silence > CLIENT_SILENCE_S:
-                log.info("dropped client %s: silent for %.0f s", client.name, silence)
+                log.info("dropped client %r: silent for %.0f s", client.name, silence)
                 del self.clients[client.identity]
             elif silence > CLIENT_PING_S and now - client.asked_at > CLIENT_PING_S:
                 client.asked_at = now
@@ -313,7 +321,11 @@ class Supervisor:
             self._prune_at = now
             settings = self.settings
             in_use = followed | self.dispatcher.live_jobs
-            self.store.prune(settings.keep_days, settings.keep_gigabytes, in_use)
+            try:
+                self.store.prune(settings.keep_days, settings.keep_gigabytes, in_use)
+            except OSError:
+                log.exception("old jobs cannot be removed")
+            threading.Thread(target=self.store.empty_trash, daemon=True).start()
 
 
 def main(settings: ServeSettings) -> int:
@@ -321,6 +333,7 @@ def main(settings: ServeSettings) -> int:
 
     Returns 0. Raises MienError for settings that cannot be used.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     if settings.make_key is not None:
         create_key_files(settings.make_key)
         log.info("wrote %s (keep it) and %s.key (give it)", settings.make_key, settings.make_key)

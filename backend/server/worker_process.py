@@ -7,7 +7,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import backend
@@ -57,6 +56,7 @@ class WorkerProcess:
         """Start the process unless it runs or has just died during its start."""
         if self._process is not None or now < self._start_at:
             return
+        self._start_at = now + LONGEST_BACKOFF_S  # Where starting it raises.
         self.token = secrets.token_urlsafe(32)
         package_root = str(Path(backend.__file__).resolve().parents[1])
         search = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -82,6 +82,7 @@ class WorkerProcess:
         if self._process is None or self._process.poll() is None:
             return None
         code = self._process.returncode
+        self._start_at = now
         if self.identity is None:  # It did not even start: do not try in a tight loop.
             self._start_at = now + self._backoff_s
             self._backoff_s = min(self._backoff_s * 2, LONGEST_BACKOFF_S)
@@ -121,8 +122,3 @@ class WorkerProcess:
             self._process.stdin.close()
         self._process = None
         self.identity = None
-
-
-def monotonic() -> float:
-    """The clock that all times here are read from."""
-    return time.monotonic()

@@ -183,3 +183,20 @@ def test_a_worker_that_hangs_is_replaced_and_its_job_goes_on(new_service: Any) -
 
     own.track(JOB, on_event)
     assert_each_once(events)
+
+
+def test_a_full_disk_ends_the_job_with_the_reason_and_nothing_else(new_service: Any) -> None:
+    import resource
+
+    own = new_service()
+    own.start()
+    limit = (300_000, 300_000)
+    for pid in (own.process.pid, *own.worker_pids()):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+    events: list[Any] = []
+    with pytest.raises(MienError, match="OSError") as caught:
+        own.track(m.DiagnosticJob(steps=50, size=64), events.append)
+    assert caught.value.code == "internal"
+    stored = [e.sequence for e in events if isinstance(e, m.DiagnosticResult)]
+    assert stored == list(range(1, 300_000 // (64 * 64 * 8) + 1))
+    assert own.track(m.DiagnosticJob(steps=5, size=64)).n_frames == 5

@@ -176,5 +176,7 @@ def test_pruning_removes_old_and_large_jobs_but_none_in_use(tmp_path: Path) -> N
             os.utime(entry, (time.time() - age_days * 86400 - 60,) * 2)
     assert store.prune(keep_days=2.5, keep_gigabytes=1, in_use=()) == [ids[3]]
     assert store.prune(keep_days=9, keep_gigabytes=1.5e-6, in_use=(ids[2],)) == [ids[1]]
+    assert store.find(ids[1]) is None and store.find(ids[2]) is not None
+    store.empty_trash()
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {ids[0], ids[2]}
     store.close()
