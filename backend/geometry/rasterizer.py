@@ -32,7 +32,9 @@ class ShadingSettings:
     """How `render_shaded` lights a mesh."""
 
     ambient: float = 0.3
-    """Share of the light that comes from everywhere, 0 to 1; the rest is a light at the camera."""
+    """Share of the light that comes from everywhere, 0 to 1; the rest comes from one direction."""
+    light: tuple[float, float, float] | None = None
+    """Direction from the mesh to the light in the camera frame; None is a light at the camera."""
     base_color: tuple[float, float, float] = (0.72, 0.6, 0.54)
     """Colour of a mesh that brings neither colours nor a texture, sRGB 0 to 1."""
     background: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -334,9 +336,13 @@ def render_shaded(
         interpolate(vertex_normals(vertices, faces), faces, index, weights), dim=-1
     )
     view = torch.nn.functional.normalize(interpolate(vertices, faces, index, weights), dim=-1)
-    facing = -(normals * view).sum(-1)
-    facing = facing.clamp(min=0) if settings.cull_backfaces else facing.abs()
-    light = settings.ambient + (1.0 - settings.ambient) * facing
+    if not settings.cull_backfaces:  # the inside of an open mesh is lit like its outside
+        normals = normals * -torch.sign((normals * view).sum(-1, keepdim=True))
+    toward = -view
+    if settings.light is not None:
+        toward = torch.nn.functional.normalize(torch.tensor(settings.light), dim=-1)
+    lambert = (normals * toward).sum(-1).clamp(min=0)
+    light = settings.ambient + (1.0 - settings.ambient) * lambert
 
     if texture is not None:
         assert uv is not None and face_uv is not None, "a texture needs uv and face_uv"
