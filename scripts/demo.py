@@ -10,11 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import skimage.data
 import skimage.io
 
-from backend.evaluate.truth import track_error
+from backend.evaluate.truth import read_truth, track_error
 from backend.head import Head
 from backend.samples import PERFORMANCE, PERFORMANCE_TRUTH
 from backend.track import Track
@@ -57,8 +56,8 @@ def run(*arguments: str | Path) -> None:
 
 def print_error(result: Track) -> None:
     """Print how far the result is from what was rendered."""
-    with np.load(PERFORMANCE_TRUTH) as truth:
-        error = track_error(result, dict(truth), Head.load().regions["face"])
+    head = Head.load()
+    error = track_error(result, read_truth(PERFORMANCE_TRUTH, head), head.regions["face"])
     print(f"  mesh           {error.mesh_mm:6.2f} mm  (face, after rigid alignment)")
     print(f"  head rotation  {error.rotation_deg:6.2f} degrees")
     print(f"  focal length   {error.focal_percent:+6.1f} %")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from backend.head import Head
 from backend.track import Track
+from shared.conventions import intrinsics
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,50 @@ class TrackError:
     """Error of the focal length, of the true one, percent, signed."""
 
 
-def track_error(
-    track: Track, truth: Mapping[str, NDArray[Any]], face: NDArray[np.int64]
-) -> TrackError:
-    """Compare a track with `vertices` (F, N, 3), `head_pose` (F, 4, 4) and `K` (3, 3) or (F, 3, 3).
+@dataclass(frozen=True)
+class Truth:
+    """What was rendered, for the clip's frames from 0 on."""
+
+    vertices: NDArray[np.floating]
+    """(F, N, 3) metres, camera frame."""
+    head_pose: NDArray[np.floating]
+    """(F, 4, 4) T_camera_head."""
+    expression: NDArray[np.floating]
+    """(F, 52) weights."""
+    K: NDArray[np.floating]
+    """(3, 3) pixels."""
+
+
+def read_truth(path: Path, head: Head) -> Truth:
+    """Read the coefficients of a rendered performance and pose the head with them."""
+    with np.load(path) as file:
+        coefficients = {
+            name: torch.from_numpy(file[name]).to(head.template)
+            for name in ("identity", "expression", "rotations", "translation")
+        }
+        width, height = (int(side) for side in file["image_size"])
+        K = intrinsics(float(file["focal_px"]), (width, height))
+    identity, rotations = coefficients["identity"], coefficients["rotations"]
+    with torch.no_grad():
+        vertices = head(
+            identity, coefficients["expression"], rotations, coefficients["translation"]
+        )
+        pose = head.joint_transforms(identity, rotations, coefficients["translation"])[:, 1]
+    return Truth(
+        vertices.cpu().numpy(), pose.cpu().numpy(), coefficients["expression"].cpu().numpy(), K
+    )
+
+
+def track_error(track: Track, truth: Truth, face: NDArray[np.int64]) -> TrackError:
+    """Compare a track with what was rendered.
 
     face: (n,) vertices that count. Only frames where the face was found count.
-    The truth's rows are the clip's frames from 0 on.
     """
     frames = np.flatnonzero(track.found)
     rows = track.frame_index[frames]
-    true_vertices = truth["vertices"][rows][:, face].astype(np.float64)
-    true_pose = truth["head_pose"][rows].astype(np.float64)
-    true_K = np.broadcast_to(truth["K"], (len(truth["vertices"]), 3, 3))[rows]
+    true_vertices = truth.vertices[rows][:, face].astype(np.float64)
+    true_pose = truth.head_pose[rows].astype(np.float64)
+    true_K = np.broadcast_to(truth.K, (len(rows), 3, 3))
     vertices = track.vertices[frames][:, face].astype(np.float64)
     pose = track.head_pose[frames].astype(np.float64)
     aligned = [align_rigid(a, b) for a, b in zip(vertices, true_vertices, strict=True)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from backend.evaluate.truth import track_error
+from backend.evaluate.truth import read_truth, track_error
 from backend.footage import open_footage
 from backend.head import Head
 from backend.samples import PERFORMANCE, PERFORMANCE_TRUTH
@@ -50,9 +50,9 @@ def test_the_result_describes_every_frame(performance_track: Track) -> None:
 
 
 def test_the_performance_is_recovered(performance_track: Track) -> None:
-    with np.load(PERFORMANCE_TRUTH) as file:
-        truth = dict(file)
-    error = track_error(performance_track, truth, Head.load().regions["face"])
+    head = Head.load()
+    truth = read_truth(PERFORMANCE_TRUTH, head)
+    error = track_error(performance_track, truth, head.regions["face"])
     assert error.mesh_mm < 4
     assert error.rotation_deg < 5
     assert abs(error.focal_percent) < 30
@@ -60,8 +60,7 @@ def test_the_performance_is_recovered(performance_track: Track) -> None:
 
 
 def test_expressions_follow_the_performance(performance_track: Track) -> None:
-    with np.load(PERFORMANCE_TRUTH) as truth:
-        expression = truth["expression"]
+    expression = read_truth(PERFORMANCE_TRUTH, Head.load()).expression
     names = list(performance_track.expression_names)
     moving = [i for i in (names.index("jawOpen"),) if np.ptp(expression[:, i]) > 0.2]
     assert moving, "the sample must open its mouth"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from backend.evaluate.truth import align_rigid, track_error
+from backend.evaluate.truth import Truth, align_rigid, read_truth, track_error
 from tests.backend.conftest import KnownShot
 
 
 def test_a_perfect_track_has_no_error(known_shot: KnownShot) -> None:
     track, face = known_shot.track, known_shot.head.regions["face"]
-    truth = {"vertices": track.vertices, "head_pose": track.head_pose, "K": track.K[0]}
+    truth = Truth(track.vertices, track.head_pose, track.expression, track.K[0])
     error = track_error(track, truth, face)
     assert error.mesh_mm < 1e-3 and error.rotation_deg < 1e-3 and error.reprojection_px < 1e-3
     assert abs(error.depth_percent) < 1e-4 and abs(error.focal_percent) < 1e-9
@@ -29,15 +30,13 @@ def test_each_error_is_measured_in_its_own_unit(known_shot: KnownShot) -> None:
     true_vertices += 0.001 * noise / np.linalg.norm(noise, axis=-1, keepdims=True)
     true_K = track.K[0].copy()
     true_K[0, 0] = true_K[1, 1] = 400 / 1.1
-    error = track_error(
-        track, {"vertices": true_vertices, "head_pose": true_pose, "K": true_K}, face
-    )
+    error = track_error(track, Truth(true_vertices, true_pose, track.expression, true_K), face)
     assert abs(error.mesh_mm - 1) < 0.05
     assert abs(error.rotation_deg - 2) < 0.01
     assert abs(error.focal_percent - 10) < 1e-6
     moved = track_error(
         replace(track, vertices=track.vertices + np.float32([0, 0, 0.07])),
-        {"vertices": track.vertices, "head_pose": track.head_pose, "K": track.K[0]},
+        Truth(track.vertices, track.head_pose, track.expression, track.K[0]),
         face,
     )
     depth = track.vertices[track.found][:, face].mean(1)[:, 2]
@@ -52,3 +51,20 @@ def test_alignment_removes_rotation_and_translation_but_not_mirroring() -> None:
     np.testing.assert_allclose(align_rigid(points, target), target, atol=1e-12)
     mirrored = target * (-1, 1, 1)
     assert np.linalg.norm(align_rigid(points, mirrored) - mirrored, axis=1).mean() > 0.1
+
+
+def test_truth_is_read_from_its_coefficients(known_shot: KnownShot, tmp_path: Path) -> None:
+    track = known_shot.track
+    np.savez(
+        tmp_path / "truth.npz",
+        identity=track.identity,
+        expression=track.expression,
+        rotations=track.joint_rotations,
+        translation=track.translation,
+        focal_px=400.0,
+        image_size=track.image_size,
+    )
+    truth = read_truth(tmp_path / "truth.npz", known_shot.head)
+    np.testing.assert_allclose(truth.vertices, track.vertices, atol=1e-6)
+    np.testing.assert_allclose(truth.head_pose, track.head_pose, atol=1e-6)
+    np.testing.assert_allclose(truth.K, track.K[0])
