@@ -75,7 +75,7 @@ class ServerSocket:
         if server_key is not None:
             if self._keys is None:
                 socket.close()
-                raise ValueError(f"{self.server} asks for a key: set {KEY_FILE_VARIABLE}")
+                raise ValueError(f"{self.server} asks for a key: give --key-file")
             socket.curve_serverkey = server_key.encode()
             socket.curve_publickey = self._keys.public
             socket.curve_secretkey = self._keys.secret
