@@ -20,6 +20,9 @@ from backend.track import Track
 
 Image = NDArray[np.uint8]
 
+# Blue against any skin.
+_PLASTER = ShadingSettings(ambient=0.2, base_color=(0.45, 0.72, 1.0))
+
 
 @dataclass(frozen=True)
 class OverlaySettings:
@@ -132,7 +135,7 @@ def _blend_head(image: Image, track: Track, frame: int, opacity: float, textured
         texture=track.texture if textured else None,
         uv=track.uv.reshape(-1, 2) if textured else None,
         face_uv=np.arange(3 * len(track.faces)).reshape(-1, 3) if textured else None,
-        settings=ShadingSettings(ambient=1.0) if textured else None,
+        settings=ShadingSettings(ambient=1.0) if textured else _PLASTER,
     )
     region = image[top:bottom, left:right]
     alpha = opacity * drawn[..., 3:].astype(np.float32) / 255
