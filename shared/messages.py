@@ -229,7 +229,7 @@ class JobStatus(Message, frozen=True, kw_only=True, tag="job_status"):
     """Where it is."""
 
     queue_position: _Count = 0
-    """How many jobs run before it, while it is queued."""
+    """How many jobs wait before it, while it is queued."""
 
     attempt: _Count = 1
     """Current attempt of the job."""

@@ -132,7 +132,6 @@ def track_remote(
     try:
         while True:
             for event in connection.poll(timeout_s=0.1):
-                heard_at = time.monotonic()
                 welcomed = welcomed or isinstance(event, Welcome)
                 if isinstance(event, Error) and not welcomed:
                     raise error_for(event.code, event.message)

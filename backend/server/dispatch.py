@@ -172,7 +172,8 @@ class Dispatcher:
         worker.job_id = live.job_id
         live.state = "running"
         self._send(worker, RunJob(job_id=live.job_id, folder=str(live.folder.path)))
-        self._on_change(live, False)
+        for job_id in (live.job_id, *self._queue):  # those that wait have moved up
+            self._on_change(self._jobs[job_id], False)
 
     def _hear(self, identity: bytes, message: Message, now: float) -> None:
         if isinstance(message, WorkerHello):

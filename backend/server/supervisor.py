@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -57,6 +56,7 @@ log = logging.getLogger("mien.server")
 
 IDLE_MS = 50
 MESSAGES_A_TURN = 64
+HANDSHAKE_MS = 10_000
 MAX_CLIENTS = 256
 CLIENT_PING_S = 5.0
 CLIENT_SILENCE_S = 30.0
@@ -92,6 +92,7 @@ class Supervisor:
         router = self.context.socket(zmq.ROUTER)
         router.linger = 0
         router.router_mandatory = 1
+        router.handshake_ivl = HANDSHAKE_MS
         router.maxmsgsize = LIMITS.header_bytes + 1024
         host = self.settings.host
         if ":" in host:
@@ -362,7 +363,8 @@ def main(settings: ServeSettings) -> int:
 
 
 def _stop_with_stdin(supervisor: Supervisor) -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: a thread that waits there stops the interpreter from ending.
+    while os.read(0, 4096):
         pass
     supervisor.stopping.set()
 

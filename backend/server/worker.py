@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -169,7 +168,7 @@ def _end_with_supervisor() -> None:
     """Wait for the end of standard input, which the supervisor holds open, and end the process."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        while os.read(0, 4096):
             pass
         os._exit(0)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from backend.errors import MienError
+from backend.server.result_log import ResultLog, pack_record
 from backend.server.runners import JobContext, run_diagnostic_job
 from shared import messages as m
 from shared.session import Timing
@@ -96,6 +97,51 @@ def test_the_supervisor_killed_and_started_again(new_service: Any) -> None:
     restarts[0].join()
     assert_each_once(events)
     assert sum(isinstance(e, m.Welcome) for e in events) >= 2
+
+
+def test_a_rerun_that_differs_replaces_what_the_client_had(new_service: Any) -> None:
+    own = new_service()
+    own.start()
+    job_id, changed = m.new_job_id(), 10
+    events: list[Any] = []
+    restarts: list[threading.Thread] = []
+
+    def restart() -> None:
+        own.kill()
+        time.sleep(0.3)  # the worker notices, and gives the results up
+        change_result(own.settings.jobs_directory / job_id, changed)
+        own.start()
+
+    def on_event(event: Any) -> None:
+        events.append(event)
+        if isinstance(event, m.DiagnosticResult) and event.sequence == 25 and not restarts:
+            restarts.append(threading.Thread(target=restart))
+            restarts[0].start()
+
+    own.track(JOB, on_event, job_id=job_id, timing=QUICK)
+    restarts[0].join()
+    results = [e for e in events if isinstance(e, m.JobResult)]
+    first = [r.sequence for r in results if r.attempt == 1]
+    second = [r.sequence for r in results if r.attempt == 2]
+    assert first == list(range(1, len(first) + 1)) and len(first) >= 25
+    assert second == list(range(changed, JOB.steps + 2))
+    kept = {r.sequence: r for r in results}
+    for ours, sequence in zip(expected_values(), range(1, JOB.steps + 1), strict=True):
+        np.testing.assert_array_equal(kept[sequence].values, ours)
+
+
+def change_result(folder: Path, sequence: int) -> None:
+    """Make a stored result another one, as a computer that rounds otherwise would have."""
+    (path,) = folder.glob("results-*.bin")
+    with ResultLog(path) as log:
+        records = [log.read(index) for index in range(log.refresh(verify=True))]
+    packed = []
+    for number, record in enumerate(records, start=1):
+        frames = list(record.frames)
+        if number == sequence:
+            frames[2] = (np.frombuffer(frames[2]) + 1e-9).tobytes()
+        packed.append(pack_record(record.attempt, frames))
+    path.write_bytes(b"".join(packed))
 
 
 def test_workers_end_with_a_killed_supervisor(new_service: Any, wait_until: Any) -> None:

@@ -318,6 +318,34 @@ def test_it_stops_when_its_standard_input_closes(new_service: Any, wait_until: A
     wait_until(lambda: not Path(f"/proc/{worker}").exists())
 
 
+def test_it_stops_on_sigterm_while_it_watches_its_standard_input(
+    new_service: Any, wait_until: Any
+) -> None:
+    own = new_service()
+    own.start()
+    (worker,) = wait_until(own.worker_pids)
+    own.process.terminate()
+    assert own.process.wait(10) == 0
+    assert not own.settings.connection_file.exists()
+    wait_until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def test_a_waiting_job_hears_that_it_moved_up(service: Any) -> None:
+    client = service.client()
+    client.hello()
+    ids = [m.new_job_id() for _ in range(3)]
+    for job_id in ids:
+        client.send(m.SubmitJob(job_id=job_id, job=m.DiagnosticJob(steps=5, pause_s=0.02)))
+    positions: list[int] = []
+    state = ""
+    while state != "done":
+        message = client.receive()
+        if isinstance(message, m.JobStatus) and message.job_id == ids[2]:
+            state = message.state
+            positions.append(message.queue_position)
+    assert max(positions) >= 1 and positions == sorted(positions, reverse=True)
+
+
 def test_the_supervisor_imports_no_torch() -> None:
     code = "import sys, backend.server.supervisor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
