@@ -13,6 +13,7 @@ import torch
 from backend.geometry.barycentric import closest_on_mesh
 
 from .assemble import HeadArrays
+from .repair import fit_sphere
 
 # Subject's right side (image left) on the template of the cut; mirrored for the other side. Each
 # point is a mean of vertices, picked on a textured close-up of the mesh.
@@ -40,7 +41,9 @@ JAW_ANGLES_RIGHT = (-22.0, -8.5, 5.0, 18.0, 30.5, 43.0, 57.0, 73.0, 90.0)
 
 DENSE320 = 320
 DENSE703 = 703
+# Pupil, and eight points of the limbus, 5.9 mm from it.
 IRIS_RING = 8
+LIMBUS_RADIUS = 0.0059
 
 
 def _mean(a: HeadArrays, indices: tuple[int, ...]) -> np.ndarray:
@@ -159,6 +162,24 @@ def ibug68(a: HeadArrays) -> tuple[np.ndarray, np.ndarray]:
     return points, mirror
 
 
+def _irises(a: HeadArrays) -> tuple[np.ndarray, np.ndarray]:
+    """(18,3) pupils and limbus rings of the right and the left eye at rest, and their mirror map."""
+    angle = 2 * np.pi * np.arange(IRIS_RING) / IRIS_RING
+    rows, mirror = [], []
+    for number, side in enumerate("RL"):
+        centre, radius = fit_sphere(a.template[a.regions[f"eye.{side}"]])
+        depth = np.sqrt(radius**2 - LIMBUS_RADIUS**2)
+        rows.append(centre - [0, 0, radius])
+        # Counted from the outer side, so that twins share a number.
+        outward = -1.0 if side == "R" else 1.0
+        for t in angle:
+            ring = LIMBUS_RADIUS * np.array([outward * np.cos(t), np.sin(t)])
+            rows.append(centre + [*ring, -depth])
+        other = (1 - number) * (IRIS_RING + 1)
+        mirror += [other + k for k in range(IRIS_RING + 1)]
+    return np.array(rows), np.array(mirror)
+
+
 def _weights(a: HeadArrays) -> np.ndarray:
     """(N,) how densely the surface is sampled: distances are multiplied by this."""
     w = np.full(len(a.template), 0.45)
@@ -215,21 +236,18 @@ def build_layouts(a: HeadArrays) -> dict[str, np.ndarray]:
     triangle = np.flatnonzero(on_skin)[tri.numpy()]
     barycentric = bary.numpy()
 
+    iris_points, iris_mirror = _irises(a)
+    on_eye = np.isin(a.face_island, ["eye.L", "eye.R", "eye_back.L", "eye_back.R"])
+    _, iris_tri, iris_bary = closest_on_mesh(
+        torch.as_tensor(iris_points), vertices, triangles[torch.as_tensor(on_eye)]
+    )
+    triangle = np.concatenate([triangle, np.flatnonzero(on_eye)[iris_tri.numpy()]])
+    barycentric = np.concatenate([barycentric, iris_bary.numpy()])
+    points = np.concatenate([points, iris_points])
+    mirror_by_hand = np.concatenate([mirror68, len(mirror68) + iris_mirror])
+    count = len(points)
+
     picks: list[int] = []
-    for side in "RL":
-        ball = a.regions[f"eye.{side}"]
-        pupil = ball[a.template[ball, 2].argmin()]
-        flat = a.template[ball, :2] - a.template[pupil, :2]
-        radius = np.hypot(*flat.T)
-        front = a.template[ball, 2] < a.joints_template[3 if side == "R" else 2, 2]
-        # The limbus is about 6 mm from the pupil's centre: the mesh ring nearest to that.
-        ring_radius = radius[front][np.abs(radius[front] - 0.006).argmin()]
-        ring = ball[front & (np.abs(radius - ring_radius) < 6e-4)]
-        angle = np.arctan2(a.template[ring, 1] - a.template[pupil, 1],
-                           np.abs(a.template[ring, 0]) - abs(a.template[pupil, 0]))  # fmt: skip
-        order = ring[angle.argsort()]
-        step = np.linspace(0, len(order), IRIS_RING, endpoint=False).astype(int)
-        picks += [int(pupil), *(int(v) for v in order[step])]
     allowed = np.zeros(len(a.template), dtype=bool)
     for part in ("teeth_upper", "teeth_lower"):
         ids = a.regions[part]
@@ -247,14 +265,14 @@ def build_layouts(a: HeadArrays) -> dict[str, np.ndarray]:
     allowed[a.regions["lip_seam"]] = True
     start = np.concatenate([points, a.template[picks]])
     front = allowed & (a.template[:, 2] < 0.10)
-    picks += _spread(a, start, DENSE320 - 68 - len(picks), front, used)
+    picks += _spread(a, start, DENSE320 - count - len(picks), front, used)
     used[picks] = True
     start = np.concatenate([points, a.template[picks]])
     for part in ("teeth_upper", "teeth_lower", "eye.L", "eye.R", "tongue"):
         rows = a.regions[part]
         allowed[rows[a.template[rows, 2] < np.median(a.template[rows, 2])]] = True
     allowed[a.regions["skin"]] = True
-    picks += _spread(a, start, DENSE703 - 68 - len(picks), allowed, used)
+    picks += _spread(a, start, DENSE703 - count - len(picks), allowed, used)
 
     corner_of = {}
     for t, face in enumerate(a.faces):
@@ -262,11 +280,11 @@ def build_layouts(a: HeadArrays) -> dict[str, np.ndarray]:
             corner_of.setdefault(int(v), (t, k))
     extra_tri = np.array([corner_of[v][0] for v in picks])
     extra_bary = np.eye(3)[[corner_of[v][1] for v in picks]]
-    place = {v: 68 + i for i, v in enumerate(picks)}
+    place = {v: count + i for i, v in enumerate(picks)}
     missing = [v for v in picks if int(a.mirror[v]) not in place]
     if missing:
         raise ValueError(f"landmarks without a mirror twin: {missing}")
-    mirror = np.concatenate([mirror68, [place[int(a.mirror[v])] for v in picks]])
+    mirror = np.concatenate([mirror_by_hand, [place[int(a.mirror[v])] for v in picks]])
     return {
         "triangle": np.concatenate([triangle, extra_tri]).astype(np.int32),
         "barycentric": np.concatenate([barycentric, extra_bary]),

@@ -1,0 +1,135 @@
+"""`mien render` and `mien train`: what only those who train the detector need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import cv2
+import numpy as np
+import tyro
+
+from backend.atomic import atomic_path
+
+from .dense_net import TrainSettings
+from .generate import FaceGenerator, GenerateSettings, generate
+from .performance import PerformanceSettings, render_performance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TILE = 240
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Local training material, each made by one command."""
+
+    assets: Path = Path("training/assets.npz")
+    """Asset library, by `python -m backend.train.assets_build`."""
+    base: Path = Path("training/base.npz")
+    """Training base, by `python -m backend.head.build --training-base`."""
+    skins: Path | None = None
+    """Real skins, by `python -m backend.train.portraits`."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render synthetic faces.
+
+    sheet: a contact sheet of training faces with their landmarks. performance: a clip whose truth
+    is known. data: shards of training images. heads: identities, all expressions and the landmark
+    layouts of the shipped head (needs no training material).
+    """
+
+    what: Annotated[Literal["sheet", "performance", "data", "heads"], tyro.conf.Positional]
+    """What to render."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """A .png for sheet, an .mp4 for performance, a folder for data and heads."""
+    sources: Sources = field(default_factory=Sources)
+    """Training material."""
+    count: int = 48
+    """Faces on the sheet, or images in the shards."""
+    seconds: float = 2.4
+    """Length of the performance."""
+    width: int = 640
+    """Pixels of the performance."""
+    height: int = 480
+    """Pixels of the performance."""
+    field_of_view_deg: float = 38.0
+    """Horizontal field of view of the performance's camera."""
+    turn_deg: float = 22.0
+    """How far the performance's head turns to either side."""
+    seed: int = 3
+    """Another seed gives other faces."""
+
+    def run(self) -> None:
+        """Render; raises `MienError` where a file is missing or cannot be written."""
+        s = self.sources
+        if self.what == "heads":
+            from backend.evaluate.sheets import render_head_sheets
+
+            render_head_sheets(self.output)
+            return
+        if self.what == "performance":
+            render_performance(
+                PerformanceSettings(
+                    s.assets, s.base, self.output, seconds=self.seconds, width=self.width,
+                    height=self.height, field_of_view_deg=self.field_of_view_deg,
+                    turn_deg=self.turn_deg, skins=s.skins, seed=self.seed,
+                )
+            )  # fmt: skip
+            return
+        settings = GenerateSettings(
+            s.assets, s.base, self.output, skins=s.skins, count=self.count, seed=self.seed
+        )
+        if self.what == "data":
+            generate(settings)
+            return
+        with atomic_path(self.output) as temporary:
+            cv2.imwrite(str(temporary), training_sheet(settings, self.count)[..., ::-1])
+
+
+def training_sheet(settings: GenerateSettings, count: int, columns: int = 8) -> NDArray[np.uint8]:
+    """Random training faces, every second column with its landmarks (red where hidden)."""
+    generator = FaceGenerator(settings, 0)
+    tiles = []
+    for number in range(count):
+        sample = generator.sample()
+        image = np.asarray(sample["images"])
+        scale = TILE / image.shape[0]
+        tile = cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_CUBIC)
+        if number % 2 and sample["has_face"]:
+            inner = np.asarray(sample["landmarks"])[17:68]
+            visible = np.asarray(sample["visible"])[17:68]
+            for point, seen in zip(inner, visible, strict=True):
+                _dot(tile, point * scale, (60, 220, 60) if seen else (230, 60, 60))
+            for point in np.asarray(sample["contour"]):
+                _dot(tile, point * scale, (220, 60, 220))
+        tiles.append(tile)
+    blank = np.full((TILE, TILE, 3), 255, np.uint8)
+    tiles += [blank] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    return np.vstack(rows)
+
+
+def _dot(image: NDArray[np.uint8], point: NDArray[np.float64], colour: tuple[int, int, int]) -> None:
+    x, y = np.round(point).astype(int).tolist()
+    cv2.circle(image, (x, y), 2, colour, -1, cv2.LINE_AA)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a detector on shards of rendered faces; resumes where it was interrupted."""
+
+    model: Annotated[Literal["dense"], tyro.conf.Positional]
+    """Which network."""
+    settings: TrainSettings = field(default_factory=TrainSettings)
+    """How to train it."""
+
+    def run(self) -> None:
+        """Train; raises `MienError`."""
+        from .dense_net import run
+
+        run(self.settings)
