@@ -32,6 +32,11 @@ class Changes:
     """Frames."""
     texture: bool = True
     """The texture."""
+    visibility: bool = True
+    """Which vertices are seen in which frame."""
+
+
+EVERYTHING = Changes()
 
 
 def update_scene(
@@ -39,7 +44,7 @@ def update_scene(
     shot: Shot,
     clip: bpy.types.MovieClip | None = None,
     collection: bpy.types.Collection | None = None,
-    changes: Changes = Changes(),  # noqa: B008  frozen, so it may be shared
+    changes: Changes = EVERYTHING,
     set_scene: bool = True,
 ) -> bpy.types.Collection:
     """Make or update everything in one collection, and return it.
@@ -69,6 +74,7 @@ def update_scene(
         _animate_expression(head, shot, frames)
         _animate_found(rig, shot.motion, frames)
         camera_module.animate_camera(camera, shot, clip, frames)
+    if changes.visibility and shot.motion.visibility is not None:
         set_visibility(head, shot.motion.visibility, frames)
     if changes.texture and shot.texture is not None:
         set_texture(head, shot.texture)

@@ -54,6 +54,15 @@ def set_texture(head: bpy.types.Object, texture: NDArray[np.uint8]) -> bpy.types
     return node.image
 
 
+def find_relight(head: bpy.types.Object) -> bpy.types.NodeSocket | None:
+    """Return the value that goes from as filmed (0) to the scene's lights (1)."""
+    for material in head.data.materials:
+        if material is not None and material.get(ROLE) == "material":
+            node = material.node_tree.nodes.get(RELIGHT_NODE)
+            return node.outputs[0] if node is not None else None
+    return None
+
+
 def _build_nodes(tree: bpy.types.NodeTree) -> None:
     nodes, links = tree.nodes, tree.links
     nodes.clear()
@@ -64,9 +73,7 @@ def _build_nodes(tree: bpy.types.NodeTree) -> None:
         return node
 
     add("ShaderNodeTexImage", TEXTURE_NODE, -700, 200, "Texture merged from the clip")
-    relight = add(
-        "ShaderNodeValue", RELIGHT_NODE, -300, 420, "Relight: 0 as filmed, 1 scene lights"
-    )
+    relight = add("ShaderNodeValue", RELIGHT_NODE, -300, 420, "Relight: 0 as filmed, 1 by lights")
     # Until there is a texture, a plain skin under the scene's lights shows the shape.
     relight.outputs[0].default_value = 1.0
     emission = add("ShaderNodeEmission", "Emission", -300, 320, "As filmed")

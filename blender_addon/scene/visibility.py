@@ -24,12 +24,10 @@ MAX_ROWS = 8192
 
 
 def set_visibility(
-    head: bpy.types.Object, visibility: NDArray[np.uint8] | None, frames: NDArray[np.int64]
+    head: bpy.types.Object, visibility: NDArray[np.uint8], frames: NDArray[np.int64]
 ) -> None:
-    """Store visibility (F, N) of scene frames (F,), ascending; None where it is not known yet."""
+    """Store visibility (F, N) of scene frames (F,), ascending."""
     mesh = head.data
-    if visibility is None:
-        return
     attribute = mesh.attributes.get(SEEN)
     if attribute is None:
         attribute = mesh.attributes.new(SEEN, "FLOAT", "POINT")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The "Mien" tab in the 3D view and in the Movie Clip Editor."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import backend_process
+from .backend_process import BackendError
+from .runtime import preferences, runtime
+from .scene.datablocks import find_object
+from .scene.footage import clip_size
+from .scene.material import find_relight
+from .text import draw_text
+
+
+class _Panel:
+    """What the panels of both editors have in common."""
+
+    bl_region_type = "UI"
+    bl_category = "Mien"
+
+
+class _TrackPanel(_Panel):
+    bl_label = "Track"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the settings, or the progress while tracking."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        settings = context.scene.mien
+        run = runtime.run
+        running = run is not None and not run.is_finished
+
+        _draw_backend(layout, context)
+        column = layout.column()
+        column.enabled = not running
+        column.template_ID(settings, "clip", open="mien.open_clip")
+        shown = getattr(context.space_data, "clip", None)
+        if shown is not None and shown != settings.clip:
+            column.operator("mien.use_clip", icon="FILE_MOVIE")
+        clip = settings.clip
+        if clip is not None:
+            width, height = clip_size(clip)
+            rate = f", {clip.fps:.5g} fps" if clip.fps > 0 else ""
+            column.label(text=f"{width} x {height}, {clip.frame_duration} frames{rate}")
+        row = column.row(heading="Range")
+        row.prop(settings, "use_range", text="")
+        sub = row.row(align=True)
+        sub.active = settings.use_range
+        sub.use_property_split = False
+        sub.prop(settings, "frame_start")
+        sub.prop(settings, "frame_end")
+        column.prop(settings, "quality")
+        column.prop(settings, "focal_mode")
+        if settings.focal_mode == "FIXED":
+            column.prop(settings, "focal_mm", text="Lens")
+            column.prop(settings, "sensor_mm")
+        elif settings.focal_mode == "CLIP" and clip is not None:
+            camera = clip.tracking.camera
+            column.label(text=f"{camera.focal_length:.4g} {camera.units.lower()}")
+        column.prop(settings, "texture_size")
+        column.prop(settings, "set_scene")
+
+        if running:
+            layout.progress(factor=run.fraction, text=run.status)
+            layout.operator("mien.cancel", icon="CANCEL")
+        else:
+            row = layout.row()
+            row.scale_y = 1.5
+            row.operator("mien.track", icon="TRACKER")
+        _draw_outcome(layout, context)
+
+
+def _draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Say so at the top where there is no backend yet."""
+    addon = preferences(context)
+    if addon.mode != "LOCAL" or runtime.backend is not None:
+        return
+    installation = runtime.installation
+    if installation is not None and not installation.is_finished:
+        layout.progress(
+            factor=(installation.step - 0.5) / max(installation.n_steps, 1),
+            text=installation.title,
+        )
+        return
+    try:
+        backend_process.find_backend(bpy.path.abspath(addon.backend_path))
+    except BackendError as error:
+        box = layout.box()
+        draw_text(box, str(error), context, icon="ERROR")
+        box.operator("mien.install_backend", icon="IMPORT")
+        box.operator("mien.preferences", icon="PREFERENCES")
+
+
+def _draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    run = runtime.run
+    if run is None or not run.is_finished:
+        return
+    if run.problem is not None:
+        box = layout.box()
+        draw_text(box, run.problem.message, context, icon="ERROR")
+        draw_text(box, run.problem.advice, context)
+        if run.problem.code in ("no_backend", "unauthorised", "missing_weights", "protocol"):
+            box.operator("mien.preferences", icon="PREFERENCES")
+    elif run.phase == "cancelled":
+        draw_text(layout, "Stopped. What had arrived stays in the scene.", context, icon="INFO")
+    elif run.warning:
+        draw_text(layout, run.warning, context, icon="ERROR")
+    else:
+        draw_text(layout, run.summary, context, icon="CHECKMARK")
+
+
+class _ResultPanel(_Panel):
+    bl_label = "Result"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only where there is a result, or something to import."""
+        return context.scene is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw what can be done with the result."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        settings = context.scene.mien
+        layout.operator("mien.import_track", icon="IMPORT")
+        layout.prop(settings, "collection")
+        collection = settings.collection
+        if collection is None:
+            return
+        camera, head = find_object(collection, "camera"), find_object(collection, "head")
+        if camera is not None:
+            layout.prop(camera.data, "lens", text="Solved Lens")
+            for image in camera.data.background_images:
+                if image.source == "MOVIE_CLIP":
+                    layout.prop(image, "alpha", text="Clip Opacity", slider=True)
+                    break
+        relight = find_relight(head) if head is not None else None
+        if relight is not None:
+            layout.prop(relight, "default_value", text="Relight", slider=True)
+
+
+class MIEN_PT_track_view3d(_TrackPanel, bpy.types.Panel):
+    """Track a face, from the 3D view"""
+
+    bl_space_type = "VIEW_3D"
+
+
+class MIEN_PT_track_clip(_TrackPanel, bpy.types.Panel):
+    """Track a face, from the Movie Clip Editor"""
+
+    bl_space_type = "CLIP_EDITOR"
+
+
+class MIEN_PT_result_view3d(_ResultPanel, bpy.types.Panel):
+    """The result, in the 3D view"""
+
+    bl_space_type = "VIEW_3D"
+
+
+class MIEN_PT_result_clip(_ResultPanel, bpy.types.Panel):
+    """The result, in the Movie Clip Editor"""
+
+    bl_space_type = "CLIP_EDITOR"
+
+
+CLASSES = (
+    MIEN_PT_track_view3d,
+    MIEN_PT_result_view3d,
+    MIEN_PT_track_clip,
+    MIEN_PT_result_clip,
+)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the artist sets for a scene."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+)
+
+
+class MienSettings(bpy.types.PropertyGroup):
+    """Settings of the Mien panel, saved with the scene."""
+
+    clip: PointerProperty(
+        name="Clip", type=bpy.types.MovieClip, description="The clip with the face to track"
+    )
+    use_range: BoolProperty(
+        name="Range",
+        description="Track only some frames of the clip, not all of them",
+        default=False,
+    )
+    frame_start: IntProperty(
+        name="Start", description="First frame of the scene to track", default=1
+    )
+    frame_end: IntProperty(name="End", description="Last frame of the scene to track", default=250)
+    quality: EnumProperty(
+        name="Quality",
+        items=(
+            (
+                "final",
+                "Final",
+                "Solve the person's face, the focal length, the motion and the texture over the "
+                "whole shot",
+            ),
+            ("preview", "Preview", "Frame by frame with an average face: quick, no texture"),
+        ),
+        default="final",
+    )
+    focal_mode: EnumProperty(
+        name="Focal Length",
+        items=(
+            ("SOLVE", "Solve", "Find the focal length from the shot"),
+            ("FIXED", "Fixed", "Use the focal length below"),
+            ("CLIP", "From Clip", "Use the focal length of the Movie Clip's camera"),
+        ),
+        default="SOLVE",
+    )
+    focal_mm: FloatProperty(
+        name="Focal Length",
+        description="Focal length of the lens, for the sensor width below",
+        default=35.0,
+        min=1.0,
+        max=5000.0,
+        unit="CAMERA",
+    )
+    sensor_mm: FloatProperty(
+        name="Sensor Width",
+        description="Width of the part of the sensor that the clip shows",
+        default=36.0,
+        min=1.0,
+        max=200.0,
+        unit="CAMERA",
+    )
+    texture_size: EnumProperty(
+        name="Texture",
+        items=(
+            ("0", "None", "No texture"),
+            ("1024", "1024", "1024 x 1024 pixels"),
+            ("2048", "2048", "2048 x 2048 pixels"),
+            ("4096", "4096", "4096 x 4096 pixels"),
+        ),
+        default="2048",
+    )
+    set_scene: BoolProperty(
+        name="Set Up Scene",
+        description="Give the scene the clip's resolution, frame rate, frame range and colours",
+        default=True,
+    )
+    collection: PointerProperty(
+        name="Result",
+        type=bpy.types.Collection,
+        description="What the next run updates; empty it to get a new head beside the old one",
+    )
+
+
+def register() -> None:
+    """Add the settings to every scene."""
+    bpy.utils.register_class(MienSettings)
+    bpy.types.Scene.mien = PointerProperty(type=MienSettings)
+
+
+def unregister() -> None:
+    """Take the settings away."""
+    del bpy.types.Scene.mien
+    bpy.utils.unregister_class(MienSettings)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text that wraps: Blender's labels are one line each."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+
+def draw_text(
+    layout: bpy.types.UILayout, text: str, context: bpy.types.Context, icon: str = "NONE"
+) -> None:
+    """Draw a text of any length, in lines that fit the region."""
+    scale = context.preferences.system.ui_scale
+    width = context.region.width if context.region is not None else 400
+    # About 7 pixels a letter at scale 1, less margins and the icon.
+    letters = max(20, int((width / scale - 50) / 6.5))
+    column = layout.column(align=True)
+    for number, line in enumerate(textwrap.wrap(text, letters) or [""]):
+        first = number == 0
+        column.label(text=line, icon=icon if first else ("BLANK1" if icon != "NONE" else "NONE"))

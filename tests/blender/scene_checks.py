@@ -1,0 +1,237 @@
+"""Checks of the scene, run inside Blender: figures go back to the tests, which judge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
+
+EXPECTED_OBJECTS = {"Mien", "Mien Rig", "Mien Head", "Mien Camera"}
+
+
+def _find(role: str) -> Any:
+    return next(o for o in bpy.context.scene.mien.collection.all_objects if o["mien_role"] == role)
+
+
+def _truth(track: str) -> Any:
+    return np.load(Path(track).with_name("truth.npz"))
+
+
+def _posed() -> np.ndarray:
+    """Vertices (N, 3) of the head in the current frame, in the world."""
+    graph = bpy.context.evaluated_depsgraph_get()
+    head = _find("head").evaluated_get(graph)
+    points = np.empty((len(head.data.vertices), 3), np.float32)
+    head.data.vertices.foreach_get("co", points.ravel())
+    world = np.array(head.matrix_world)
+    return points @ world[:3, :3].T + world[:3, 3]
+
+
+def _attribute(name: str) -> np.ndarray:
+    graph = bpy.context.evaluated_depsgraph_get()
+    attribute = _find("head").evaluated_get(graph).data.attributes[name]
+    values = np.empty(len(attribute.data), np.float32)
+    attribute.data.foreach_get("value", values)
+    return values
+
+
+def _in_pixels(point: np.ndarray) -> np.ndarray:
+    """Where Blender's own projection puts a point of the world; pixel centres at integers."""
+    scene = bpy.context.scene
+    x, y, _ = world_to_camera_view(scene, scene.camera, Vector(point.tolist()))
+    width, height = scene.render.resolution_x, scene.render.resolution_y
+    return np.array([x * width - 0.5, (1.0 - y) * height - 0.5])
+
+
+def _scene_facts() -> dict[str, Any]:
+    scene = bpy.context.scene
+    head, rig, camera = _find("head"), _find("rig"), _find("camera")
+    keys = head.data.shape_keys
+    backgrounds = camera.data.background_images
+    return {
+        "objects": sorted(o.name for o in bpy.data.objects),
+        "data_blocks": {
+            kind: len(getattr(bpy.data, kind))
+            for kind in (
+                "meshes", "armatures", "cameras", "materials", "images", "actions",
+                "node_groups", "collections", "movieclips", "shape_keys",
+            )
+        },
+        "modifiers": [m.type for m in head.modifiers],
+        "keys": [block.name for block in keys.key_blocks],
+        "frames": [scene.frame_start, scene.frame_end],
+        "rate": scene.render.fps / scene.render.fps_base,
+        "resolution": [scene.render.resolution_x, scene.render.resolution_y],
+        "view_transform": scene.view_settings.view_transform,
+        "is_scene_camera": scene.camera == camera,
+        "lens_px": camera.data.lens / camera.data.sensor_width * max(
+            scene.render.resolution_x, scene.render.resolution_y
+        ),
+        "backgrounds": [b.clip.name if b.clip else None for b in backgrounds],
+        "shows_background": camera.data.show_background_images,
+        "clip_lens_px": [
+            c.tracking.camera.focal_length / c.tracking.camera.sensor_width * c.size[0]
+            for c in bpy.data.movieclips
+        ],
+        "rig_bones": [bone.name for bone in rig.data.bones],
+    }  # fmt: skip
+
+
+def _alignment(track: str, offset: int) -> dict[str, float]:
+    """Largest differences between the scene and the truth over all frames."""
+    truth = _truth(track)
+    # The axes that shared/conventions.py describes, written down a second time.
+    expected = np.stack(
+        [truth["vertices"][..., 0], truth["vertices"][..., 2], -truth["vertices"][..., 1]], -1
+    )
+    worst_m = worst_px = worst_weight = worst_visible = 0.0
+    blocks = _find("head").data.shape_keys.key_blocks
+    for number in range(len(expected)):
+        bpy.context.scene.frame_set(number + offset)
+        posed = _posed()
+        worst_m = max(worst_m, float(np.abs(posed - expected[number]).max()))
+        points = (posed[truth["corners"]] * truth["barycentric"][..., None]).sum(1)
+        pixels = np.array([_in_pixels(point) for point in points])
+        worst_px = max(worst_px, float(np.abs(pixels - truth["points_2d"][number]).max()))
+        weights = np.array([block.value for block in blocks[1:]])
+        difference = np.abs(weights - truth["expression"][number]).max()
+        worst_weight = max(worst_weight, float(difference))
+        visible = np.abs(_attribute("mien_visible") - truth["visibility"][number]).max()
+        worst_visible = max(worst_visible, float(visible))
+    seen = np.abs(_attribute("mien_seen") - truth["visibility"].mean(0)).max()
+    return {
+        "vertices_mm": 1e3 * worst_m,
+        "landmarks_px": worst_px,
+        "weights": worst_weight,
+        "visible": worst_visible,
+        "seen": float(seen),
+    }
+
+
+def import_track(track: str, clip: str, offset: int) -> dict[str, Any]:
+    """Import a track with its clip."""
+    assert bpy.ops.mien.import_track(filepath=track, clip_path=clip) == {"FINISHED"}
+    return _scene_facts() | _alignment(track, offset)
+
+
+def import_without_clip(track: str, offset: int, blend: str) -> dict[str, Any]:
+    """Import a track alone, save, load, and look again."""
+    assert bpy.ops.mien.import_track(filepath=track) == {"FINISHED"}
+    bpy.ops.wm.save_as_mainfile(filepath=blend, compress=True)
+    bpy.ops.wm.open_mainfile(filepath=blend)
+    return _scene_facts() | _alignment(track, offset)
+
+
+def texture(track: str) -> dict[str, Any]:
+    """Return how the texture differs from the track's, and how the material is linked."""
+    bpy.ops.mien.import_track(filepath=track)
+    expected = np.load(track)["texture"]
+    material = _find("head").data.materials[0]
+    node = next(n for n in material.node_tree.nodes if n.type == "TEX_IMAGE")
+    image = node.image
+    pixels = np.empty(image.size[0] * image.size[1] * 4, np.float32)
+    image.pixels.foreach_get(pixels)
+    stored = np.rint(pixels.reshape(image.size[1], image.size[0], 4)[::-1] * 255)
+    return {
+        "difference": float(np.abs(stored - expected).max()),
+        "packed": image.packed_file is not None,
+        "feeds": sorted({link.to_node.type for link in node.outputs["Color"].links}),
+        "colour_space": image.colorspace_settings.name,
+    }
+
+
+def rerun(first: str, second: str, clip: str, offset: int) -> dict[str, Any]:
+    """Import one track, then another over it, with changes by hand in between."""
+    bpy.ops.mien.import_track(filepath=first, clip_path=clip)
+    before = _scene_facts()
+    head = _find("head")
+    head.name = "Renamed By Hand"
+    head.modifiers.new("Smooth", "SMOOTH").factor = 0.0
+    _find("origin").location = (0.0, 0.0, 0.0)
+    bpy.data.materials[0].diffuse_color = (1.0, 0.0, 0.0, 1.0)
+    bpy.ops.mien.import_track(filepath=second, clip_path=clip)
+    after = _scene_facts()
+    return {
+        "before": before,
+        "after": after,
+        "alignment": _alignment(second, offset),
+        "colour": list(bpy.data.materials[0].diffuse_color),
+        "mode": bpy.context.mode,
+    }
+
+
+def rerun_in_sculpt_mode(first: str, second: str) -> dict[str, Any]:
+    """Import over a head that is being edited, with the rig hidden."""
+    bpy.ops.mien.import_track(filepath=first)
+    head, rig = _find("head"), _find("rig")
+    bpy.context.view_layer.objects.active = head
+    head.select_set(True)
+    rig.hide_set(True)
+    bpy.ops.object.mode_set(mode="SCULPT")
+    bpy.ops.mien.import_track(filepath=second)
+    return {
+        "mode": bpy.context.mode,
+        "active": bpy.context.view_layer.objects.active.name,
+        "selected": [o.name for o in bpy.context.selected_objects],
+        "rig_hidden": rig.hide_get(),
+        "alignment": _alignment(second, 3),
+    }
+
+
+def undo(first: str, second: str) -> dict[str, Any]:
+    """Import, import over it, undo twice, redo."""
+    states = []
+
+    def note() -> None:
+        collection = bpy.context.scene.mien.collection
+        frames = 0
+        if collection is not None:
+            animation = _find("rig").animation_data.action
+            frames = int(animation.frame_range[1] - animation.frame_range[0]) + 1
+        states.append([len(bpy.data.objects), frames])
+
+    bpy.ops.ed.undo_push(message="Start")
+    note()
+    bpy.ops.mien.import_track("EXEC_DEFAULT", True, filepath=first)
+    note()
+    bpy.ops.mien.import_track("EXEC_DEFAULT", True, filepath=second)
+    note()
+    bpy.ops.ed.undo()
+    note()
+    bpy.ops.ed.undo()
+    note()
+    bpy.ops.ed.redo()
+    note()
+    return {"states": states}
+
+
+def damaged(track: str, folder: str) -> list[str]:
+    """Import files that are no tracks; returns what the artist is told."""
+    data = Path(track).read_bytes()
+    cases = {"short.npz": data[: len(data) // 2], "text.npz": b"hello", "empty.npz": b""}
+    told = []
+    for name, content in cases.items():
+        path = Path(folder) / name
+        path.write_bytes(content)
+        told.append(_refused(str(path)))
+    told.append(_refused(str(Path(folder) / "missing.npz")))
+    assert not bpy.data.objects and not bpy.data.meshes
+    return told
+
+
+def _refused(path: str) -> str:
+    try:
+        bpy.ops.mien.import_track(filepath=path)
+    except RuntimeError as error:
+        return str(error)
+    raise AssertionError(f"{path} was imported")
+
+
+def portrait(track: str) -> dict[str, Any]:
+    """Import a track of an upright clip, taller than it is wide."""
+    bpy.ops.mien.import_track(filepath=track)
+    return _scene_facts() | _alignment(track, 3)
