@@ -75,6 +75,7 @@ class TrackRun:
         self.problem: Problem | None = None
         self.warning = self.summary = ""
         self.offset = index_to_frame(scene.mien.clip)
+        self.share = SHARE
         self._shown = (0, 0, 0)
         self._ready_at = 0.0
 
@@ -108,10 +109,10 @@ class TrackRun:
             return stage
         return PHASES[self.phase]
 
-    def step(self) -> bool:
-        """Take what has arrived, show it, and return whether the job has ended."""
+    def step(self, budget_s: float = 0.02) -> bool:
+        """Take what has arrived, for up to budget_s, show it, and say whether the job has ended."""
         if not self.is_finished:
-            self.client.poll()
+            self.client.poll(budget_s)
             self.problem = self.client.problem or self._backend_problem()
         if self.problem is not None:
             self.client.close()
@@ -119,7 +120,7 @@ class TrackRun:
         if self.is_finished or now >= self._ready_at:
             self._update_scene()
             spent = time.monotonic() - now
-            self._ready_at = now + spent / SHARE
+            self._ready_at = now + spent / self.share
         return self.is_finished
 
     def cancel(self) -> None:
