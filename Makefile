@@ -36,16 +36,17 @@ demo: $(STAMP)  ## track the embedded samples; results, overlays and a .blend in
 test: $(STAMP)  ## run the tests, with Blender 4.5 as a module
 	$(BIN)/python -m pytest
 
-# Other Blender versions, each in an environment of its own beside the main one.
+# Other Blender versions, each in an environment of its own; the tests start it from the main one.
 .venv-blender-%/.mien-installed: $(STAMP)
 	test -x .venv-blender-$*/bin/python || $(PYTHON) -m venv .venv-blender-$*
-	.venv-blender-$*/bin/python -m pip install --quiet $(PIP_ARGS) bpy==$* pytest msgspec pyzmq
+	.venv-blender-$*/bin/python -m pip install --quiet $(PIP_ARGS) bpy==$*
 	touch $@
 
-test-blender: $(BLENDER_STAMPS) addon  ## run the tests inside Blender 4.2 and 5.0 too
+test-blender: $(STAMP) $(BLENDER_STAMPS)  ## run the tests inside Blender 4.5, 4.2 and 5.0
 	$(BIN)/python -m pytest tests/blender
 	set -e; for version in $(BLENDERS); do \
-		.venv-blender-$$version/bin/python -m pytest tests/blender; done
+		MIEN_BLENDER_PYTHON=$(CURDIR)/.venv-blender-$$version/bin/python \
+			$(BIN)/python -m pytest tests/blender; done
 
 check: $(STAMP)  ## lint, formatting and types
 	$(BIN)/ruff check .

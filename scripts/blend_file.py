@@ -28,7 +28,9 @@ def main(result: str, clip: str, output: str) -> None:
         # Classes left registered hang or crash Blender's module when Python ends.
         atexit.register(addon.unregister)
         bpy.ops.wm.read_homefile(use_empty=True)
-        bpy.ops.mien.import_track(filepath=str(Path(result).resolve()), clip=clip)
+        bpy.ops.mien.import_track(
+            filepath=str(Path(result).resolve()), clip_path=str(Path(clip).resolve())
+        )
         bpy.ops.wm.save_as_mainfile(filepath=str(Path(output).resolve()), compress=True)
 
 
