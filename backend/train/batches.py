@@ -1,0 +1,202 @@
+"""Batches of training windows, prepared in a background thread while the network trains."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backend.detect.network import STRIDE
+from backend.train.augment import AugmentSettings, Cut, WindowSampler
+from backend.train.losses import presence_target
+from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, ShardReader
+
+VALIDATION_EVERY = 40
+"""Every so many shards, one is kept for validation, the first among them."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B cuts as tensors, in pixels of the cut."""
+
+    images: Tensor
+    """(B,S,S,3) u8."""
+    points: Tensor
+    """(B,337,2) px."""
+    valid: Tensor
+    """(B,337)."""
+    weight: Tensor
+    """(B,)."""
+    face: Tensor
+    """(B,3) centre and side of the true region of interest, px."""
+    has_face: Tensor
+    """(B,) bool."""
+
+    def input(self, device: torch.device) -> Tensor:
+        """The images as the network wants them (B,3,S,S), channels last."""
+        return self.images.to(device).permute(0, 3, 1, 2).float()
+
+    def targets(self, window: int, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the network ought to say of the rows x rows windows of `window` pixels in each cut.
+
+        Returns points (B,rows,rows,337,2) in window units, valid (B,rows,rows,337), weight
+        (B,rows,rows) which is 0 unless the window frames the face, and presence (B,rows,rows).
+        """
+        step = torch.arange(rows, dtype=torch.float32) * STRIDE
+        y, x = torch.meshgrid(step, step, indexing="ij")
+        origin = torch.stack([x, y], -1)
+        local = self.points[:, None, None] - origin[None, :, :, None]
+        points = (2 * local + 1) / window - 1
+        centre = (2 * (self.face[:, None, None, :2] - origin) + 1) / window - 1
+        offset = 0.5 * centre.norm(dim=-1)
+        scale = (window / self.face[:, 2].clamp(min=1.0))[:, None, None].expand_as(offset)
+        has_face = self.has_face[:, None, None].expand_as(offset)
+        presence = presence_target(offset, scale, has_face)
+        # Where presence is not asked for, the landmarks are still there to be learned.
+        near = (offset < 0.35) & (scale > 0.55) & (scale < 1.8) & has_face
+        weight = self.weight[:, None, None] * near
+        valid = self.valid[:, None, None].expand(*offset.shape, -1)
+        return points, valid, weight, presence
+
+
+def collate(cuts: Sequence[Cut]) -> Batch:
+    """Stack cuts of one size."""
+    return Batch(
+        images=torch.from_numpy(np.stack([cut.image for cut in cuts])),
+        points=torch.from_numpy(np.stack([cut.points for cut in cuts])),
+        valid=torch.from_numpy(np.stack([cut.valid for cut in cuts])),
+        weight=torch.tensor([cut.weight for cut in cuts], dtype=torch.float32),
+        face=torch.tensor([cut.face for cut in cuts], dtype=torch.float32),
+        has_face=torch.tensor([cut.has_face for cut in cuts]),
+    )
+
+
+class SamplePool:
+    """All training samples of several folders, by kind; finds new shards when told to scan."""
+
+    def __init__(self, folders: Sequence[Path], shares: dict[int, float]) -> None:
+        self.readers = [ShardReader(folder) for folder in folders]
+        self.shares = shares
+        self.validation: list[tuple[int, int]] = []
+        self._kinds: dict[int, list[NDArray[np.int64]]] = {}
+        self._seen = [0] * len(self.readers)
+        self.scan()
+
+    def scan(self) -> None:
+        """Take in the shards that have arrived."""
+        for number, reader in enumerate(self.readers):
+            reader.scan()
+            start = sum(len(shard) for shard in reader.shards[: self._seen[number]])
+            for position in range(self._seen[number], len(reader.shards)):
+                kinds = np.asarray(reader.shards[position].fields["kind"])
+                rows = np.arange(start, start + len(kinds))
+                start += len(kinds)
+                if position % VALIDATION_EVERY == 0 and not (kinds == KIND_PORTRAIT).any():
+                    self.validation += [(number, int(row)) for row in rows]
+                    continue
+                for kind in np.unique(kinds):
+                    pairs = np.stack([np.full(len(rows), number), rows], 1)[kinds == kind]
+                    self._kinds.setdefault(int(kind), []).append(pairs)
+            self._seen[number] = len(reader.shards)
+        self._kinds = {kind: [np.concatenate(parts)] for kind, parts in self._kinds.items()}
+
+    def __len__(self) -> int:
+        return sum(len(parts[0]) for parts in self._kinds.values())
+
+    def counts(self) -> dict[int, int]:
+        """Training samples of each kind."""
+        return {kind: len(parts[0]) for kind, parts in self._kinds.items()}
+
+    def sample(self, rng: np.random.Generator) -> dict[str, NDArray]:
+        """One sample: its kind by the shares, then any of that kind."""
+        draw = rng.random()
+        kind = 0
+        for candidate in (KIND_PORTRAIT, KIND_REAL_SKIN):
+            share = self.shares.get(candidate, 0.0)
+            if candidate in self._kinds and draw < share:
+                kind = candidate
+                break
+            draw -= share
+        if kind not in self._kinds:
+            kind = next(iter(self._kinds))
+        pairs = self._kinds[kind][0]
+        number, row = pairs[rng.integers(len(pairs))]
+        return self.readers[number][int(row)]
+
+
+class BatchStream:
+    """An endless stream of batches for one input size, made in a thread.
+
+    Every `pyramid_every`-th batch is of larger pictures with all their windows.
+    """
+
+    def __init__(
+        self,
+        pool: SamplePool,
+        settings: AugmentSettings,
+        batch_size: int,
+        pyramid_every: int,
+        seed: int,
+    ) -> None:
+        self._pool = pool
+        self._sampler = WindowSampler(settings, np.random.default_rng(seed))
+        self._batch_size = batch_size
+        self._pyramid_every = pyramid_every
+        self._size = 0
+        self._ready: queue.Queue[tuple[int, Batch | BaseException]] = queue.Queue(maxsize=4)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self, size: int) -> None:
+        """Begin with windows of `size` pixels."""
+        self._size = size
+        self._thread.start()
+
+    def next(self, size: int) -> Batch:
+        """The next batch for windows of `size` pixels (the pyramids' pictures are larger)."""
+        self._size = size
+        while True:
+            made_for, batch = self._ready.get()
+            if isinstance(batch, BaseException):
+                raise batch
+            if made_for == size:
+                return batch
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _work(self) -> None:
+        count = 0
+        try:
+            while not self._stop.is_set():
+                count += 1
+                if count % 100 == 0:
+                    self._pool.scan()
+                self._ready.put((self._size, self._make(self._size, count)))
+        except BaseException as error:  # the training loop raises it
+            self._ready.put((self._size, error))
+
+    def _make(self, size: int, count: int) -> Batch:
+        if self._pyramid_every and count % self._pyramid_every == 0:
+            # Two cells more on every side of freedom: 3 x 3 windows share one picture.
+            picture = size + 2 * STRIDE
+            number, canvas = max(1, int(self._batch_size * (size / picture) ** 2)), picture / size
+        else:
+            picture, number, canvas = size, self._batch_size, 1.0
+        rng = self._sampler.rng
+        return collate(
+            [self._sampler.cut(self._pool.sample(rng), picture, canvas) for _ in range(number)]
+        )
