@@ -18,6 +18,8 @@ from backend.evaluate.settings import BenchSettings
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "track": ("backend.evaluate.track_speed", "Seconds a frame of every stage, to real time"),
     "fit": ("backend.evaluate.fit_recovery", "Rendered heads of known truth, fitted back"),
+    "bake": ("backend.evaluate.bake", "Visibility and texture of heads with a known skin"),
+    "service": ("backend.server.bench", "Latency, throughput, cancelling, kills, junk"),
     "faces": ("backend.evaluate.faces", "Landmarks on photographs with points set by hand"),
 }
 """Name, module with `run(settings) -> dict of figures`, and a sentence for each benchmark."""
