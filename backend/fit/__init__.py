@@ -1,0 +1,6 @@
+"""Landmarks to identity, expression, pose and camera."""
+
+from .settings import FitSettings, FrameFit, ShotFit
+from .stages import fit_frame, fit_shot
+
+__all__ = ["FitSettings", "FrameFit", "ShotFit", "fit_frame", "fit_shot"]

@@ -1,0 +1,86 @@
+"""Where the fit starts: a pose by PnP, which frames belong together, and which are keys."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+Array = NDArray[np.float64]
+# A jump of the landmarks' mean by this share of the face between frames is a cut.
+CUT = 0.4
+# The face shape hardly constrains a pose by points that expressions move; these are enough.
+MOST_PNP_POINTS = 160
+
+
+def face_size(landmarks_2d: Array) -> Array:
+    """(F,) size of the face in pixels: the diagonal of its landmarks' spread, nan without any."""
+    spread = landmarks_2d.std(axis=1)
+    return 3.0 * np.hypot(spread[..., 0], spread[..., 1])
+
+
+def solve_pose(
+    points: Array, landmarks_2d: Array, sigma: Array, K: Array
+) -> tuple[Array, Array]:
+    """Pose of the rigid points (L,3) that projects them on the landmarks (L,2).
+
+    sigma (L,): the more certain half of the landmarks decides. Returns the rotation vector (3,) and
+    translation (3,) of the head frame in the camera frame, in front of the camera.
+    """
+    best = np.argsort(sigma)[: max(len(sigma) // 2, 6)]
+    best = best[:: max(1, len(best) // MOST_PNP_POINTS)]
+    object_points = np.ascontiguousarray(points[best], np.float64)
+    image_points = np.ascontiguousarray(landmarks_2d[best], np.float64)
+    found, rotvec, translation = cv2.solvePnP(object_points, image_points, K, None, flags=cv2.SOLVEPNP_SQPNP)
+    if not found or not np.isfinite(translation).all() or translation[2, 0] < 0.05:
+        # A face-on start at the distance at which the spreads agree.
+        scale = image_points.std(axis=0).sum() / max(object_points[:, :2].std(axis=0).sum(), 1e-9)
+        depth = K[0, 0] / max(scale, 1e-6)
+        middle = (image_points.mean(axis=0) - K[:2, 2]) / K[0, 0] * depth
+        rotvec, translation = np.zeros(3), np.array([*middle, depth]) - object_points.mean(axis=0)
+    rotvec, translation = cv2.solvePnPRefineLM(
+        object_points, image_points, K, None, np.asarray(rotvec, np.float64).reshape(3, 1),
+        np.asarray(translation, np.float64).reshape(3, 1),
+    )  # fmt: skip
+    return rotvec[:, 0], translation[:, 0]
+
+
+def link_frames(landmarks_2d: Array, found: NDArray[np.bool_], size: Array, largest_gap: int) -> Array:
+    """(F-1,) 1 where a frame and the next belong to one motion, 0 at cuts and long absences."""
+    frames = len(found)
+    link = np.ones(max(frames - 1, 0))
+    seen = np.flatnonzero(found)
+    for a, b in zip(seen[:-1], seen[1:], strict=True):
+        jump = np.linalg.norm(np.median(landmarks_2d[b] - landmarks_2d[a], axis=0)) / (b - a)
+        if jump > CUT * min(size[a], size[b]) or b - a - 1 > largest_gap:
+            link[a:b] = 0.0
+    return link
+
+
+def choose_keys(landmarks_2d: Array, sigma: Array, found: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Up to `count` found frames that differ most in pose and expression, the uncertain left out."""
+    seen = np.flatnonzero(found)
+    if len(seen) <= count:
+        return seen
+    doubt = np.median(sigma[seen], axis=1) / face_size(landmarks_2d[seen])
+    seen = seen[doubt <= np.quantile(doubt, 0.85)]
+    shape = landmarks_2d[seen] - landmarks_2d[seen].mean(axis=1, keepdims=True)
+    shape = (shape / face_size(landmarks_2d[seen])[:, None, None]).reshape(len(seen), -1)
+    chosen = [int(np.linalg.norm(shape - shape.mean(axis=0), axis=1).argmin())]
+    distance = np.linalg.norm(shape - shape[chosen[0]], axis=1)
+    while len(chosen) < min(count, len(seen)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(shape - shape[chosen[-1]], axis=1))
+    return np.sort(seen[chosen])
+
+
+def fill_poses(rotvec: Array, translation: Array, found: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Poses (F,3), (F,3) with frames not found interpolated between their neighbours."""
+    seen = np.flatnonzero(found)
+    every = np.arange(len(found))
+    inside = np.clip(every, seen[0], seen[-1])
+    filled = np.stack([np.interp(inside, seen, translation[seen, k]) for k in range(3)], axis=1)
+    if len(seen) == 1:
+        return np.repeat(rotvec[seen], len(found), axis=0), filled
+    return Slerp(seen, Rotation.from_rotvec(rotvec[seen]))(inside).as_rotvec(), filled

@@ -1,0 +1,39 @@
+"""Pinhole projection in the OpenCV camera frame, with its Jacobian beside it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# Nearer points are projected as if they lay here, so that no wild step divides by zero (metres).
+NEAR = 0.02
+
+
+def project(points: Tensor, focal_px: Tensor, centre: Tensor) -> Tensor:
+    """Pixels (...,2) of points (...,3), camera frame, metres.
+
+    focal_px: broadcasts against (...,1); centre: (2,) principal point. x_px = f X / Z + cx.
+    """
+    assert points.shape[-1] == 3 and centre.shape[-1] == 2
+    depth = points[..., 2:].clamp_min(NEAR)
+    return focal_px * points[..., :2] / depth + centre
+
+
+def project_jacobian(points: Tensor, focal_px: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives of `project`: (...,2,3) by the point and (...,2) by the logarithm of the focal."""
+    depth = points[..., 2:].clamp_min(NEAR)
+    ray = points[..., :2] / depth
+    by_log_focal = focal_px * ray
+    scale = (focal_px / depth)[..., None]
+    eye = torch.eye(2, dtype=points.dtype, device=points.device)
+    in_front = (points[..., 2:] > NEAR).to(points)
+    by_depth = -ray * in_front
+    by_point = scale * torch.cat([eye.expand(*points.shape[:-1], 2, 2), by_depth[..., None]], dim=-1)
+    return by_point, by_log_focal
+
+
+def focal_from_field_of_view(field_of_view: float, width: int) -> float:
+    """Focal length in pixels of a horizontal field of view (radians) over an image's width."""
+    return 0.5 * width / math.tan(0.5 * field_of_view)
