@@ -18,6 +18,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -123,7 +124,8 @@ def _retag(wheel: Path, folder: Path) -> None:
         for system in platform.split(".")
     ]
     with zipfile.ZipFile(wheel) as source:
-        contents = {item: source.read(item) for item in source.namelist()}
+        files = [item for item in source.namelist() if not item.endswith("/")]
+        contents = {item: source.read(item) for item in files}
     record = next(item for item in contents if item.endswith(".dist-info/RECORD"))
     about = record.removesuffix("RECORD") + "WHEEL"
     lines = [x for x in contents[about].decode().splitlines() if x and not x.startswith("Tag:")]
@@ -152,6 +154,8 @@ def backend_wheel(folder: Path) -> Path:
             shutil.copytree(ROOT / name, source / name, ignore=ignore)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
         command += ["--wheel-dir", temporary, str(source)]
+        if _has_setuptools():
+            command.append("--no-build-isolation")
         environment = dict(os.environ, SOURCE_DATE_EPOCH="315532800")
         subprocess.run(command, check=True, env=environment)
         built = next(Path(temporary).glob("mien-*.whl"))
@@ -161,6 +165,15 @@ def backend_wheel(folder: Path) -> Path:
         target = folder / built.name
         _write_zip(target, contents)
         return target
+
+
+def _has_setuptools() -> bool:
+    """Say whether this environment can build the wheel by itself, without any download."""
+    try:
+        installed = metadata.version("setuptools")
+    except metadata.PackageNotFoundError:
+        return False
+    return int(installed.split(".")[0]) >= 77
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
