@@ -59,6 +59,7 @@ def print_error(result: Track) -> None:
     head = Head.load()
     error = track_error(result, read_truth(PERFORMANCE_TRUTH, head), head.regions["face"])
     print(f"  mesh           {error.mesh_mm:6.2f} mm  (face, after rigid alignment)")
+    print(f"  shape          {error.shape_mm:6.2f} mm  (the same, its size aside)")
     print(f"  head rotation  {error.rotation_deg:6.2f} degrees")
     print(f"  focal length   {error.focal_percent:+6.1f} %")
     print(f"  distance       {error.depth_percent:6.1f} %")

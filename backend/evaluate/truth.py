@@ -20,7 +20,10 @@ class TrackError:
     """Errors of a track, as the median over frames where not said otherwise."""
 
     mesh_mm: float
-    """Mean distance of the face's vertices after a rigid alignment, millimetres."""
+    """Mean distance of the face's vertices after a rigid alignment, millimetres. It holds the size
+    of the head, which one camera cannot see: a larger head farther away looks the same."""
+    shape_mm: float
+    """The same after an alignment with scale: the shape alone, millimetres."""
     rotation_deg: float
     """Angle between the head's rotation and the true one, degrees."""
     depth_percent: float
@@ -77,8 +80,13 @@ def track_error(track: Track, truth: Truth, face: NDArray[np.int64]) -> TrackErr
     true_K = np.broadcast_to(truth.K, (len(rows), 3, 3))
     vertices = track.vertices[frames][:, face].astype(np.float64)
     pose = track.head_pose[frames].astype(np.float64)
-    aligned = [align_rigid(a, b) for a, b in zip(vertices, true_vertices, strict=True)]
-    mesh = np.linalg.norm(np.stack(aligned) - true_vertices, axis=-1).mean(1)
+    mesh, shape = (
+        [
+            np.linalg.norm(align(a, b, with_scale) - b, axis=-1).mean()
+            for a, b in zip(vertices, true_vertices, strict=True)
+        ]
+        for with_scale in (False, True)
+    )
     turn = Rotation.from_matrix(
         pose[:, :3, :3] @ true_pose[:, :3, :3].transpose(0, 2, 1)
     ).magnitude()
@@ -87,6 +95,7 @@ def track_error(track: Track, truth: Truth, face: NDArray[np.int64]) -> TrackErr
     focal = track.focal_px[frames] / true_K[:, 0, 0] - 1
     return TrackError(
         mesh_mm=1000 * float(np.median(mesh)),
+        shape_mm=1000 * float(np.median(shape)),
         rotation_deg=float(np.degrees(np.median(turn))),
         depth_percent=100 * float(np.median(np.abs(depth / true_depth - 1))),
         reprojection_px=float(np.median(np.linalg.norm(pixels, axis=-1).mean(1))),
@@ -94,12 +103,19 @@ def track_error(track: Track, truth: Truth, face: NDArray[np.int64]) -> TrackErr
     )
 
 
-def align_rigid(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotate and move points (n, 3) onto target (n, 3) in the least-squares sense (Kabsch)."""
+def align(
+    points: NDArray[np.float64], target: NDArray[np.float64], with_scale: bool = False
+) -> NDArray[np.float64]:
+    """Move points (n, 3) onto target (n, 3) in the least-squares sense (Umeyama 1991).
+
+    with_scale: a similarity in place of a rigid motion.
+    """
     centre, target_centre = points.mean(0), target.mean(0)
-    u, _, vt = np.linalg.svd((points - centre).T @ (target - target_centre))
-    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    return (points - centre) @ (u @ flip @ vt) + target_centre
+    offset, target_offset = points - centre, target - target_centre
+    u, singular, vt = np.linalg.svd(offset.T @ target_offset)
+    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    scale = (singular @ flip) / np.square(offset).sum() if with_scale else 1.0
+    return scale * offset @ (u * flip @ vt) + target_centre
 
 
 def _project(vertices: NDArray[np.float64], K: NDArray[np.float64]) -> NDArray[np.float64]:

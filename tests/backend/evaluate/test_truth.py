@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from backend.evaluate.truth import Truth, align_rigid, read_truth, track_error
+from backend.evaluate.truth import Truth, align, read_truth, track_error
 from tests.backend.conftest import KnownShot
 
 
@@ -16,7 +16,8 @@ def test_a_perfect_track_has_no_error(known_shot: KnownShot) -> None:
     track, face = known_shot.track, known_shot.head.regions["face"]
     truth = Truth(track.vertices, track.head_pose, track.expression, track.K[0])
     error = track_error(track, truth, face)
-    assert error.mesh_mm < 1e-3 and error.rotation_deg < 1e-3 and error.reprojection_px < 1e-3
+    assert error.mesh_mm < 1e-3 and error.shape_mm < 1e-3 and error.rotation_deg < 1e-3
+    assert error.reprojection_px < 1e-3
     assert abs(error.depth_percent) < 1e-4 and abs(error.focal_percent) < 1e-9
 
 
@@ -43,14 +44,16 @@ def test_each_error_is_measured_in_its_own_unit(known_shot: KnownShot) -> None:
     np.testing.assert_allclose(moved.depth_percent, 100 * np.median(0.07 / depth), rtol=1e-4)
 
 
-def test_alignment_removes_rotation_and_translation_but_not_mirroring() -> None:
+def test_alignment_removes_motion_and_scale_where_asked_but_not_mirroring() -> None:
     rng = np.random.default_rng(1)
     points = rng.normal(size=(50, 3))
     rotation = Rotation.from_rotvec([0.3, -1.0, 2.0]).as_matrix()
     target = points @ rotation.T + (1, 2, 3)
-    np.testing.assert_allclose(align_rigid(points, target), target, atol=1e-12)
+    np.testing.assert_allclose(align(points, target), target, atol=1e-12)
+    np.testing.assert_allclose(align(1.3 * points, target, with_scale=True), target, atol=1e-12)
+    assert np.linalg.norm(align(1.3 * points, target) - target, axis=1).mean() > 0.1
     mirrored = target * (-1, 1, 1)
-    assert np.linalg.norm(align_rigid(points, mirrored) - mirrored, axis=1).mean() > 0.1
+    assert np.linalg.norm(align(points, mirrored) - mirrored, axis=1).mean() > 0.1
 
 
 def test_truth_is_read_from_its_coefficients(known_shot: KnownShot, tmp_path: Path) -> None:
