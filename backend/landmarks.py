@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def list_pictures(paths: Sequence[Path]) -> list[Path]:
 
 def find_landmarks(
     pictures: Iterable[Path],
-    layout: str,
+    layout: Literal["ibug68", "dense320"],
     max_faces: int,
     skip_bad: bool = False,
     device: str = "auto",
@@ -57,11 +58,12 @@ def find_landmarks(
 ) -> LandmarkRows:
     """Find the faces of every picture by itself and return their landmarks.
 
-    layout: a landmark layout that the detector's own begins with. Raises `FootageError` for a
-    picture that cannot be read, unless `skip_bad`: then `on_bad` is told.
+    layout: "ibug68", with the jaw's visible outline as people mark it, or "dense320".
+    Raises `FootageError` for a picture that cannot be read, unless `skip_bad`: then `on_bad` is
+    told.
     """
     detector = DenseDetector.load(device=choose_device(device))
-    count = len(landmark_layout(layout).names)
+    count = len(landmark_layout(layout))
     missing = np.full((count, 2), np.nan, np.float32), np.full(count, np.nan, np.float32)
     names: list[str] = []
     points: list[NDArray[np.float32]] = []
@@ -75,8 +77,11 @@ def find_landmarks(
                 raise
             on_bad(error)
             continue
-        faces = detector.find(image, max_faces=max_faces)
-        rows = [(face.landmarks_2d[:count], face.landmark_sigma[:count]) for face in faces]
+        faces = detector.find(image, max_faces=max_faces, quality="final")
+        rows = [
+            face.ibug68() if layout == "ibug68" else (face.landmarks_2d, face.landmark_sigma)
+            for face in faces
+        ]
         for landmarks_2d, sigma in rows or [missing]:
             names.append(path.name)
             points.append(landmarks_2d)

@@ -8,6 +8,7 @@ import torch
 
 from backend.assembly import assemble_track
 from backend.detect import DenseDetector, FaceTracker
+from backend.detect.dense import Quality
 from backend.device import choose_device
 from backend.errors import NoFaceError
 from backend.events import model_result
@@ -47,7 +48,8 @@ def run_track(
     check_settings(settings)
     device = choose_device(settings.device)
     head = Head.load(device=device)
-    tracker = FaceTracker(DenseDetector.load(device=device), settings.subject)
+    quality: Quality = "final" if settings.quality == "final" else "fast"
+    tracker = FaceTracker(DenseDetector.load(device=device), settings.subject, quality)
     report = Reporter(on_event, cancelled)
 
     report.result(model_result(head, torch.zeros(head.n_identity, device=device), is_final=False))
