@@ -80,12 +80,12 @@ class DepthView:
                 result += share * behind
         return torch.where(known, result, torch.zeros_like(result))
 
-    def clearance(self, points: Tensor, reach_px: float) -> Tensor:
-        """How far points are from an outline of the mesh, 0 (on it) to 1 (clear): (P,).
+    def clearance_map(self, reach_px: float) -> Tensor:
+        """How far every pixel is from an outline of the mesh, 0 (on it) to 1 (clear): (h, w).
 
         Colours beside an outline may belong to the background or to the part in front when the
-        fit is a little off. points: (P, 3) metres, camera frame. reach_px: distance in
-        depth-buffer pixels up to which the value is 0; it is 1 from about three times that.
+        fit is a little off. reach_px: distance in depth-buffer pixels up to which the value is 0;
+        it is 1 from about three times that.
         """
         reach = max(1, round(reach_px))
         inverse = torch.where(torch.isfinite(self.depth), 1 / self.depth, 0.0)[None, None]
@@ -99,11 +99,15 @@ class DepthView:
         for _ in range(2):
             near = avg_pool2d(near, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
             near = avg_pool2d(near, (1, 2 * reach + 1), stride=1, padding=(0, reach))
+        return (1 - 2 * near[0, 0]).clamp(0, 1)
+
+    def sample(self, buffer: Tensor, points: Tensor) -> Tensor:
+        """Bilinear values (P,) of a buffer (h, w) at points (P, 3) metres, camera frame."""
         pixels = to_pixels(points, self.K)[:, :2]
-        size = torch.tensor((near.shape[3], near.shape[2]), dtype=pixels.dtype)
+        size = torch.tensor((buffer.shape[1], buffer.shape[0]), dtype=pixels.dtype)
         grid = ((2 * pixels + 1) / size - 1)[None, None]
-        value = grid_sample(near, grid, padding_mode="border", align_corners=False)
-        return (1 - 2 * value[0, 0, 0]).clamp(0, 1)
+        value = grid_sample(buffer[None, None], grid, padding_mode="border", align_corners=False)
+        return value[0, 0, 0]
 
 
 def mesh_scale(vertices: Tensor) -> float:

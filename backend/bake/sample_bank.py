@@ -19,6 +19,7 @@ class SampleBank:
     def __init__(self, n_texels: int, depth: int) -> None:
         self.colors = torch.zeros(n_texels, depth, 3, dtype=torch.float16)
         self.weights = torch.zeros(n_texels, depth, dtype=torch.float16)
+        self.n_offered = 0
 
     @property
     def measured(self) -> Tensor:
@@ -30,6 +31,7 @@ class SampleBank:
 
         texels: (M,) distinct indices; colors: (M, 3) linear light; weights: (M,) above zero.
         """
+        self.n_offered += len(texels)
         weights = weights.to(torch.float16)
         weakest, slot = self.weights[texels].min(1)
         better = (weights > weakest).nonzero()[:, 0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from backend.bake.fill import match_tone, pad_alpha, pull_push, sample_known
 from backend.bake.sample_bank import SampleBank
 from backend.bake.sampling import build_pyramid
 from backend.bake.texels import build_texel_map, mirror_face_uv, uv_to_pixels
-from backend.bake.visibility import VISIBLE, boundary_vertices, view_cosine
+from backend.bake.visibility import VISIBLE, two_sided_vertices, view_cosine
 from backend.geometry.rasterizer import ArrayLike, to_pixels, vertex_normals
 
 MEASURED, MIRRORED, FILLED, OUTSIDE = 255, 128, 64, 0
@@ -28,7 +29,11 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {
     "lashes": (("lashes",), (38, 28, 24)),
 }
 """Parts that are completed apart from the skin: the head's regions and the sRGB colour of a part
-that no frame shows."""
+that no frame shows. The cards of the lashes take what the picture shows at their place: mostly the
+lid and the eye between the hairs."""
+
+CHUNK = 131_072
+"""Texels handled at once: small enough for the caches, and memory stays flat."""
 
 SKIN_COLOR = (198, 158, 138)
 
@@ -40,7 +45,10 @@ class TexturedMesh(Protocol):
     uv: Tensor
     face_uv: Tensor
     mirror: Tensor
-    regions: dict[str, Tensor]
+
+    @property
+    def regions(self) -> Mapping[str, Any]:
+        """Vertex indices (n,) by part, tensors or arrays."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class TextureBaker:
         mirror = torch.as_tensor(head.mirror).long().cpu()
         self.texels = build_texel_map(uv, face_uv.long(), size)
         self.mirrored_uv = mirror_face_uv(self.faces, uv, face_uv.long(), mirror)
-        self.two_sided = boundary_vertices(self.faces, len(mirror))
+        self.two_sided = two_sided_vertices(self.faces, len(mirror))
         self.part_of_face = _parts(self.faces, head.regions, len(mirror))
         # Lashes are far thinner than their cards: they must not hide the lids and eyes behind.
         self.occluders = self.part_of_face != 1 + list(PARTS).index("lashes")
@@ -105,57 +113,64 @@ class TextureBaker:
         )
         if view is None:
             return
-        frame = _Frame(points, K, image_size, view)
-        texels, positions, trust, stretch = self._weigh(frame)
-        if len(texels) == 0:
-            return
-        pixels = to_pixels(positions, K)[:, :2]
-        level = 0.5 * torch.log2(stretch.clamp(min=1e-6))
-        pyramid = build_pyramid(image_rgb_u8, pixels.amin(0), pixels.amax(0), float(level.max()))
-        # A closer head shows more detail: pixels on a millimetre of the surface facing us.
-        detail = 1e-3 * K[0, 0] / positions[:, 2]
-        colors = pyramid.sample(pixels, level)
-        # Half floats hold weights down to 6e-8 and up to 65,504.
-        self.bank.insert(texels, colors, (trust * detail * weight).clamp(1e-6, 6e4))
-        self.n_frames += 1
-
-    def _weigh(self, frame: _Frame) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Texels that a frame shows well enough.
-
-        Returns their index (M,) into the texel map, position (M, 3) in the camera frame, trust
-        (M,) = visibility x cosine^k x clearance from outlines and image borders, and stretch
-        (M,), the pixels that one texel covers.
-        """
-        points, settings = frame.points, self.settings
         facing = view_cosine(points, vertex_normals(points, self.faces))
         facing = torch.where(self.two_sided, facing.abs(), facing)
-        corner_px = to_pixels(points, frame.K)[self.faces][..., :2]
-
+        corner_px = to_pixels(points, K)[self.faces][..., :2]
         # Triangles that show their back or lie outside the image have no texel to offer.
-        limit = torch.tensor(frame.image_size, dtype=torch.float32)
+        limit = torch.tensor(image_size, dtype=torch.float32)
         wanted = (facing[self.faces] > 0).any(1) & (corner_px.amax(1) > -0.5).all(1)
         wanted &= (corner_px.amin(1) < limit - 0.5).all(1)
-        texels = wanted[self.texels.triangle].nonzero()[:, 0]
-        corners = torch.cat((points, facing[:, None]), 1)[self.faces]
-        values = self.texels.interpolate(corners, texels)
+        if not bool(wanted.any()):
+            return
+        edge_1, edge_2 = corner_px[:, 1] - corner_px[:, 0], corner_px[:, 2] - corner_px[:, 0]
+        area = 0.5 * (edge_1[:, 0] * edge_2[:, 1] - edge_1[:, 1] * edge_2[:, 0]).abs()
+        level = 0.5 * torch.log2((area / self.texels.area.clamp(min=1e-6)).clamp(min=1e-6))
+        pyramid = build_pyramid(
+            image_rgb_u8,
+            corner_px[wanted].amin((0, 1)),
+            corner_px[wanted].amax((0, 1)),
+            float(level[wanted].max()),
+        )
+        reach = max(self.settings.outline * max(view.depth.shape), float(view.K[0, 0] / K[0, 0]))
+        frame = _Frame(
+            K=K,
+            limit=limit,
+            view=view,
+            clearance=view.clearance_map(reach),
+            corners=torch.cat((points, facing[:, None]), 1)[self.faces],
+        )
+        before = self.bank.n_offered
+        for texels in wanted[self.texels.triangle].nonzero()[:, 0].split(CHUNK):
+            texels, positions, trust = self._weigh(frame, texels)
+            pixels = to_pixels(positions, K)[:, :2]
+            colors = pyramid.sample(pixels, level[self.texels.triangle[texels]])
+            # A closer head shows more detail: pixels on a millimetre of surface that faces us.
+            detail = 1e-3 * K[0, 0] / positions[:, 2]
+            # Half floats hold weights down to 6e-8 and up to 65,504.
+            self.bank.insert(texels, colors, (trust * detail * weight).clamp(1e-6, 6e4))
+        self.n_frames += self.bank.n_offered > before
+
+    def _weigh(self, frame: _Frame, texels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of some texels (M,) that a frame shows well enough.
+
+        Returns their index (M',) into the texel map, position (M', 3) in the camera frame and
+        trust (M',) = cosine^k x clearance from outlines and image borders x visibility.
+        """
+        settings = self.settings
+        values = self.texels.interpolate(frame.corners, texels)
         trust = values[:, 3].clamp(0, 1) ** settings.angle_power
         texels, values, trust = _drop_weak(settings.min_weight, trust, texels, values)
 
-        zoom = float(frame.view.K[0, 0] / frame.K[0, 0])
-        outline_px = max(settings.outline * max(frame.view.depth.shape), zoom)
-        trust = trust * frame.view.clearance(values[:, :3], outline_px)
+        trust = trust * frame.view.sample(frame.clearance, values[:, :3])
         pixels = to_pixels(values[:, :3], frame.K)[:, :2]
-        border = torch.minimum(pixels + 0.5, limit - 0.5 - pixels).amin(1)
+        border = torch.minimum(pixels + 0.5, frame.limit - 0.5 - pixels).amin(1)
         trust = trust * (border / settings.border_px).clamp(0, 1)
         texels, values, trust = _drop_weak(settings.min_weight, trust, texels, values)
 
         visible = 1 - frame.view.hidden(values[:, :3], values[:, 3])
         trust = torch.where(visible >= VISIBLE, trust * visible, torch.zeros_like(trust))
         texels, values, trust = _drop_weak(settings.min_weight, trust, texels, values)
-        edge_1, edge_2 = corner_px[:, 1] - corner_px[:, 0], corner_px[:, 2] - corner_px[:, 0]
-        area = 0.5 * (edge_1[:, 0] * edge_2[:, 1] - edge_1[:, 1] * edge_2[:, 0]).abs()
-        stretch = torch.nan_to_num(area) / self.texels.area.clamp(min=1e-6)
-        return texels, values[:, :3], trust, stretch[self.texels.triangle[texels]]
+        return texels, values[:, :3], trust
 
     @property
     def measured_fraction(self) -> float:
@@ -220,10 +235,11 @@ class TextureBaker:
 
 @dataclass(frozen=True)
 class _Frame:
-    points: Tensor  # (N, 3) metres, camera frame
     K: Tensor  # (3, 3)
-    image_size: tuple[int, int]
+    limit: Tensor  # (2,) width and height
     view: DepthView
+    clearance: Tensor  # (h, w) of the view
+    corners: Tensor  # (T, 3, 4) position in the camera frame and view cosine
 
 
 def _drop_weak(
@@ -233,7 +249,7 @@ def _drop_weak(
     return texels[keep], values[keep], trust[keep]
 
 
-def _parts(faces: Tensor, regions: dict[str, Tensor], n_vertices: int) -> Tensor:
+def _parts(faces: Tensor, regions: Mapping[str, Any], n_vertices: int) -> Tensor:
     """Part of every face (T,): 0 skin, then 1 + the place in `PARTS`."""
     of_vertex = torch.zeros(n_vertices, dtype=torch.int64)
     for index, (names, _) in enumerate(PARTS.values()):

@@ -61,7 +61,7 @@ def soft_vertex_visibility(
     assert K.shape in ((3, 3), (len(vertices), 3, 3)), "K is (3, 3) or (F, 3, 3)"
     K = K.expand(len(vertices), 3, 3)
     hiding = faces if occluders is None else faces[torch.as_tensor(occluders).bool()]
-    two_sided = boundary_vertices(faces, vertices.shape[1])
+    two_sided = two_sided_vertices(faces, vertices.shape[1])
     result = np.zeros(vertices.shape[:2], np.float32)
     for index in range(len(vertices)):
         points = vertices[index].float()
@@ -111,8 +111,8 @@ def best_face_cosine(vertices: Tensor, faces: Tensor) -> Tensor:
     return best
 
 
-def boundary_vertices(faces: Tensor, n_vertices: int) -> Tensor:
-    """Vertices on an open edge (lashes, the cut of the neck): (N,) bool.
+def two_sided_vertices(faces: Tensor, n_vertices: int) -> Tensor:
+    """Vertices on an open edge or beside one (lashes, the cut of the neck): (N,) bool.
 
     Open sheets are seen from both sides, so their vertices are judged by depth alone.
     """
@@ -120,7 +120,9 @@ def boundary_vertices(faces: Tensor, n_vertices: int) -> Tensor:
     # One number an edge: far faster than finding unique rows.
     key, counts = torch.unique(edges[:, 0] * n_vertices + edges[:, 1], return_counts=True)
     single = key[counts == 1]
+    on_edge = torch.zeros(n_vertices, dtype=torch.bool)
+    on_edge[single // n_vertices] = True
+    on_edge[single % n_vertices] = True
     result = torch.zeros(n_vertices, dtype=torch.bool)
-    result[single // n_vertices] = True
-    result[single % n_vertices] = True
+    result[faces[on_edge[faces].any(1)].reshape(-1)] = True
     return result

@@ -10,9 +10,9 @@ import torch
 
 from backend.bake.depth_view import DepthSettings, mesh_scale, render_depth_view
 from backend.bake.visibility import (
-    boundary_vertices,
     inside_image,
     soft_vertex_visibility,
+    two_sided_vertices,
     vertex_visibility,
 )
 from backend.geometry.rasterizer import vertex_normals
@@ -167,7 +167,7 @@ def test_occluders_can_be_left_out() -> None:
 def test_open_sheets_are_seen_from_both_sides() -> None:
     sheet = torch.tensor([[-0.1, -0.1, 1], [0.1, -0.1, 1], [0.1, 0.1, 1], [-0.1, 0.1, 1.0]])
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
-    assert boundary_vertices(faces, 5).tolist() == [True, True, True, True, False]
+    assert two_sided_vertices(faces, 5).tolist() == [True, True, True, True, False]
     for order in (faces, faces.flip(1)):
         assert vertex_visibility(sheet[None], order, camera(400.0), SIZE).all()
 

@@ -1,0 +1,25 @@
+"""The bake benchmark reaches its marks on the shipped head, and its ray caster is right."""
+
+from __future__ import annotations
+
+import torch
+
+from backend.evaluate.bake import cast_rays, run
+from backend.evaluate.settings import BenchSettings
+
+
+def test_quick_benchmark_reaches_the_marks() -> None:
+    figures = run(BenchSettings(quick=True))
+    assert figures["visibility_f1_self_true_mesh"] >= 0.99
+    assert figures["texture_psnr_db_true_mesh"] >= 34
+    assert figures["texture_psnr_db_disturbed_mesh"] >= 26
+    assert figures["rerender_psnr_db"] >= 34
+    assert 0.3 < figures["measured_fraction"] < 0.7
+
+
+def test_rays_stop_at_the_first_triangle() -> None:
+    near = torch.tensor([[-0.1, -0.1, 1.0], [0.1, -0.1, 1.0], [0.0, 0.1, 1.0]])
+    far = torch.tensor([[0.0, 0.0, 2.0], [0.5, 0.0, 2.0], [0.0, 0.5, 2.0]])
+    seen = cast_rays(torch.cat((near, far)), torch.tensor([[0, 1, 2], [3, 4, 5]]), 1e-4)
+    assert seen.tolist() == [True, True, True, False, True, True]
+    assert cast_rays(far, torch.tensor([[0, 1, 2]]), 1e-4).all()
