@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -177,7 +178,10 @@ class ShotReceiver:
             self._model = _model_of(message)
             self.model_count += 1
         elif isinstance(message, FrameResult):
-            self._frames[message.frame_index] = message
+            # The scene poses the vertices itself; those of a long shot would fill the memory.
+            self._frames[message.frame_index] = msgspec.structs.replace(
+                message, vertices=None, landmarks_2d=None, landmark_sigma=None
+            )
             self.newest_frame = message.frame_index
             self.frame_count += 1
         elif isinstance(message, TextureResult):

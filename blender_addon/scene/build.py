@@ -16,6 +16,7 @@ from .datablocks import ensure_collection, ensure_object, find_object
 from .footage import index_to_frame, set_up_scene
 from .head import update_head
 from .material import ensure_material, set_texture
+from .modes import object_mode
 from .rig import animate_rig, update_rig
 from .visibility import set_visibility
 
@@ -63,8 +64,9 @@ def update_scene(
         origin = ensure_object(collection, "origin", "Mien", None)
         if is_new:
             origin.empty_display_size = 0.1
-        rig = update_rig(collection, shot.model, origin)
-        head = update_head(collection, shot.model, rig)
+        with object_mode(scene):
+            rig = update_rig(collection, shot.model, origin)
+            head = update_head(collection, shot.model, rig)
         ensure_material(head)
         camera = camera_module.update_camera(scene, collection, origin, clip)
     if changes.model or changes.motion:

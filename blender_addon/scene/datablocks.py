@@ -40,6 +40,19 @@ def ensure_collection(
     return collection
 
 
+def layer_collections(
+    layer: bpy.types.ViewLayer, wanted: set[bpy.types.Collection]
+) -> list[bpy.types.LayerCollection]:
+    """Return a view layer's entries for collections and all that they are in, outermost first."""
+
+    def search(entry: bpy.types.LayerCollection) -> list[bpy.types.LayerCollection]:
+        below = [found for child in entry.children for found in search(child)]
+        return [entry, *below] if below or entry.collection in wanted else []
+
+    # The scene's own collection can be neither hidden nor excluded.
+    return [found for child in layer.layer_collection.children for found in search(child)]
+
+
 def _descendants(collection: bpy.types.Collection) -> Iterator[bpy.types.Collection]:
     for child in collection.children:
         yield child

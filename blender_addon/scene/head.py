@@ -26,6 +26,7 @@ def update_head(
     head = find_object(collection, "head")
     if head is None:
         head = ensure_object(collection, "head", "Mien Head", bpy.data.meshes.new("Mien Head"))
+    if head.parent is None:
         head.parent = rig
     mesh = head.data
     if not _same_topology(mesh, model):
@@ -64,10 +65,9 @@ def _build_mesh(head: bpy.types.Object, model: HeadModel) -> None:
 
 
 def _set_skin(head: bpy.types.Object, model: HeadModel, rig: bpy.types.Object) -> None:
-    modifier = next((m for m in head.modifiers if m.type == "ARMATURE" and m.object == rig), None)
-    if modifier is None:
-        modifier = head.modifiers.new("Mien Rig", "ARMATURE")
-        modifier.object = rig
+    armatures = [m for m in head.modifiers if m.type == "ARMATURE" and m.object in (rig, None)]
+    modifier = armatures[0] if armatures else head.modifiers.new("Mien Rig", "ARMATURE")
+    modifier.object = rig
     fresh = [name for name in BONES if name not in head.vertex_groups]
     if not fresh:
         return

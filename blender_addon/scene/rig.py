@@ -8,9 +8,6 @@ head), so the bones may point anywhere; they point where an animator expects the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import bpy
 import numpy as np
 
@@ -18,6 +15,7 @@ from ..shared.conventions import points_to_blender, rotvec_to_blender, rotvec_to
 from ..shot import HeadModel, Motion
 from .animation import Curves, continuous_quaternions
 from .datablocks import ensure_object, find_object
+from .modes import edit_mode
 
 BONES = ("neck", "head", "eye.L", "eye.R")
 PARENTS = (None, "neck", "head", "head")
@@ -40,7 +38,7 @@ def update_rig(
         data.display_type = "STICK"
     joints = points_to_blender(model.joints.astype(np.float64))
     if not _has_joints(rig, joints):
-        with _edit_mode(rig):
+        with edit_mode(rig):
             _set_bones(rig.data, joints)
     for bone in rig.pose.bones:
         bone.rotation_mode = "QUATERNION"
@@ -84,30 +82,3 @@ def _set_bones(armature: bpy.types.Armature, joints: np.ndarray) -> None:
         bone.roll = 0.0
         bone.use_connect = False
         bone.parent = bones[parent] if parent else None
-
-
-@contextmanager
-def _edit_mode(rig: bpy.types.Object) -> Iterator[None]:
-    """Edit the armature, whatever is active, selected or hidden, and restore that."""
-    layer = bpy.context.view_layer
-    active = layer.objects.active
-    mode = active.mode if active is not None else "OBJECT"
-    if mode != "OBJECT":
-        bpy.ops.object.mode_set(mode="OBJECT")
-    selected = [o for o in layer.objects if o.select_get(view_layer=layer)]
-    hidden = rig.hide_get(view_layer=layer), rig.hide_viewport
-    rig.hide_viewport = False
-    rig.hide_set(False, view_layer=layer)
-    layer.objects.active = rig
-    bpy.ops.object.mode_set(mode="EDIT")
-    try:
-        yield
-    finally:
-        bpy.ops.object.mode_set(mode="OBJECT")
-        rig.hide_set(hidden[0], view_layer=layer)
-        rig.hide_viewport = hidden[1]
-        for other in layer.objects:
-            other.select_set(other in selected, view_layer=layer)
-        layer.objects.active = active
-        if mode != "OBJECT" and active is not None:
-            bpy.ops.object.mode_set(mode=mode)

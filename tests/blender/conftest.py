@@ -130,7 +130,16 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Performance:
     """A head that turns far, speaks and looks around, as the messages of a job."""
 
-    def __init__(self, head: Head, seed: int = 0, n_frames: int = N_FRAMES) -> None:
+    def __init__(
+        self,
+        head: Head,
+        seed: int = 0,
+        n_frames: int = N_FRAMES,
+        size: tuple[int, int] = SIZE,
+        principal_point: tuple[float, float] | None = None,
+    ) -> None:
+        self.size = size
+        self.K = intrinsics(FOCAL_PX, size, principal_point)
         generator = torch.Generator().manual_seed(seed)
         self.head = head
         self.identity = 0.7 * torch.randn(head.n_identity, generator=generator)
@@ -149,8 +158,6 @@ class Performance:
         with torch.no_grad():
             pose = (self.expression, self.rotations, self.translation)
             self.vertices = head(self.identity, *pose).numpy()
-
-    K = intrinsics(FOCAL_PX, SIZE)
 
     def points_2d(self, frame: int) -> np.ndarray:
         """(68, 2) pixels where the projection puts the landmarks of a frame."""
@@ -194,7 +201,7 @@ class Performance:
             *(self.frame(number, True) for number in frames),
             TextureResult(texture=self.texture),
             JobDone(
-                image_size=SIZE,
+                image_size=self.size,
                 frame_rate=(RATE.numerator, RATE.denominator),
                 n_frames=len(self.vertices),
                 K=self.K,
@@ -204,7 +211,7 @@ class Performance:
     def save_track(self, folder: Path) -> Path:
         """Write the track file, and beside it what the checks compare with."""
         frames = [self.frame(number, True) for number in range(len(self.vertices))]
-        track = assemble_track(self.model(True), frames, self.texture, self.K, SIZE, RATE)
+        track = assemble_track(self.model(True), frames, self.texture, self.K, self.size, RATE)
         track.save(folder / "track.npz")
         points = np.stack([self.points_2d(number) for number in range(len(frames))])
         lay = layout("ibug68")
@@ -236,3 +243,10 @@ def other_track_file(head: Head, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Another person, moving otherwise, in more frames."""
     other = Performance(head, seed=5, n_frames=N_FRAMES + 4)
     return other.save_track(tmp_path_factory.mktemp("other"))
+
+
+@pytest.fixture(scope="session")
+def portrait_track_file(head: Head, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A track of an upright picture whose principal point is not in its middle."""
+    upright = Performance(head, seed=2, size=(SIZE[1], SIZE[0]), principal_point=(95.0, 150.0))
+    return upright.save_track(tmp_path_factory.mktemp("portrait"))

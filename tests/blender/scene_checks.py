@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,40 @@ def rerun_in_sculpt_mode(first: str, second: str) -> dict[str, Any]:
     }
 
 
+def rerun_hidden(first: str, second: str) -> dict[str, Any]:
+    """Import over a head whose rig was deleted and whose collection is excluded and hidden."""
+    bpy.ops.mien.import_track(filepath=first)
+    collection = bpy.context.scene.mien.collection
+    bpy.data.objects.remove(_find("rig"))
+    entry = bpy.context.view_layer.layer_collection.children[collection.name]
+    collection.hide_viewport = entry.exclude = True
+    bpy.ops.mien.import_track(filepath=second)
+    entry = bpy.context.view_layer.layer_collection.children[collection.name]
+    left = [collection.hide_viewport, entry.exclude]
+    collection.hide_viewport = entry.exclude = False
+    return {
+        "left": left,
+        "modifiers": [m.type for m in _find("head").modifiers],
+        "alignment": _alignment(second, 3),
+    }
+
+
+def rerun_in_other_scene(first: str, second: str) -> dict[str, Any]:
+    """Results arrive for a scene that is not the one in the window."""
+    bpy.ops.mien.import_track(filepath=first)
+    scene = bpy.context.scene
+    bpy.ops.scene.new(type="EMPTY")
+    other = bpy.context.scene
+    assert other != scene
+    package = "bl_ext.user_default.mien"
+    build = importlib.import_module(f"{package}.scene.build")
+    read_track = importlib.import_module(f"{package}.shot").read_track
+    build.update_scene(scene, read_track(second), None, scene.mien.collection)
+    result: dict[str, Any] = {"still": bpy.context.scene == other, "objects": len(other.objects)}
+    bpy.context.window.scene = scene
+    return result | {"alignment": _alignment(second, 3)}
+
+
 def undo(first: str, second: str) -> dict[str, Any]:
     """Import, import over it, undo twice, redo."""
     states = []
@@ -231,7 +266,7 @@ def _refused(path: str) -> str:
     raise AssertionError(f"{path} was imported")
 
 
-def portrait(track: str) -> dict[str, Any]:
+def import_portrait(track: str) -> dict[str, Any]:
     """Import a track of an upright clip, taller than it is wide."""
     bpy.ops.mien.import_track(filepath=track)
     return _scene_facts() | _alignment(track, 3)

@@ -101,6 +101,32 @@ def test_running_again_while_sculpting(
     assert_aligned(figures["alignment"])
 
 
+def test_running_again_over_a_hidden_and_damaged_result(
+    blender: Any, track_file: Path, other_track_file: Path
+) -> None:
+    figures = blender.run("scene_checks.py", "rerun_hidden", first=track_file,
+                          second=other_track_file)  # fmt: skip
+    assert figures["left"] == [True, True]
+    assert figures["modifiers"] == ["ARMATURE", "NODES"]
+    assert_aligned(figures["alignment"])
+
+
+def test_results_for_a_scene_that_is_not_shown(
+    blender: Any, track_file: Path, other_track_file: Path
+) -> None:
+    figures = blender.run("scene_checks.py", "rerun_in_other_scene", first=track_file,
+                          second=other_track_file)  # fmt: skip
+    assert figures["still"] and figures["objects"] == 0
+    assert_aligned(figures["alignment"])
+
+
+def test_upright_clip_off_its_centre(blender: Any, portrait_track_file: Path) -> None:
+    figures = blender.run("scene_checks.py", "import_portrait", track=portrait_track_file)
+    assert figures["resolution"] == [180, 320]
+    assert figures["lens_px"] == pytest.approx(FOCAL_PX, rel=1e-6)
+    assert_aligned(figures)
+
+
 def test_undo_and_redo(blender: Any, track_file: Path, other_track_file: Path) -> None:
     states = blender.run("scene_checks.py", "undo", first=track_file, second=other_track_file)
     first, second = [4, N_FRAMES], [4, N_FRAMES + 4]

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Leave the artist's mode, selection and active object for a moment, and restore them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import bpy
+
+from .datablocks import layer_collections
+
+
+@contextmanager
+def object_mode(scene: bpy.types.Scene) -> Iterator[None]:
+    """Work in object mode, with a scene that need not be the one in the window."""
+    layer = bpy.context.view_layer if scene == bpy.context.scene else scene.view_layers[0]
+    with bpy.context.temp_override(scene=scene, view_layer=layer):
+        active = layer.objects.active
+        mode = active.mode if active is not None else "OBJECT"
+        selected = [o for o in layer.objects if o.select_get(view_layer=layer)]
+        if mode != "OBJECT":
+            _set_mode(active, "OBJECT")
+        try:
+            yield
+        finally:
+            for other in layer.objects:
+                other.select_set(other in selected, view_layer=layer)
+            layer.objects.active = active
+            if mode != "OBJECT" and active is not None:
+                _set_mode(active, mode)
+
+
+@contextmanager
+def edit_mode(subject: bpy.types.Object) -> Iterator[None]:
+    """Edit an object, though it or its collection may be hidden. Call it inside object_mode."""
+    layer = bpy.context.view_layer
+    hidden = subject.hide_get(view_layer=layer), subject.hide_viewport
+    hidden_collections = [
+        (found, found.exclude, found.hide_viewport, found.collection.hide_viewport)
+        for found in layer_collections(layer, set(subject.users_collection))
+    ]
+    for found, *_ in hidden_collections:
+        found.exclude = found.hide_viewport = found.collection.hide_viewport = False
+    subject.hide_viewport = False
+    subject.hide_set(False, view_layer=layer)
+    layer.objects.active = subject
+    _set_mode(subject, "EDIT")
+    try:
+        yield
+    finally:
+        _set_mode(subject, "OBJECT")
+        subject.hide_set(hidden[0], view_layer=layer)
+        subject.hide_viewport = hidden[1]
+        for found, *state in hidden_collections:
+            found.exclude, found.hide_viewport, found.collection.hide_viewport = state
+
+
+def _set_mode(subject: bpy.types.Object, mode: str) -> None:
+    # The window's active object is another one where its scene is.
+    with bpy.context.temp_override(active_object=subject, object=subject):
+        bpy.ops.object.mode_set(mode=mode)
