@@ -151,7 +151,7 @@ class DenseLandmarkNet(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
         with torch.no_grad():
-            # A sigma of a tenth of the window's side, so that first steps are not ruled by outliers.
+            # A tenth of the window's side, so that first steps are not ruled by outliers.
             self.linear.bias[2 : 3 * n_points : 3] = -1.6
 
     def load_imagenet(self, weights: Mapping[str, Tensor]) -> None:

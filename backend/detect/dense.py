@@ -1,0 +1,258 @@
+"""Finding faces in a whole image, and their dense landmarks, with one network and nothing else.
+
+Wood et al., section 3.3 and supplement: multi-scale windows over the image, the least uncertain
+wins, and its landmarks give the region of interest on which the network looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backend.detect.landmarks import FaceLandmarks
+from backend.detect.network import INPUT_SIZE, N_DENSE, STRIDE, DenseLandmarkNet
+from backend.detect.weights_file import load_network
+from backend.detect.windows import BORDER, Window, crop, roi
+from backend.head.landmarks import layout
+
+Quality = Literal["fast", "final"]
+
+
+@dataclass(frozen=True)
+class FindSettings:
+    """How the whole image is searched."""
+
+    largest: float = 1.3
+    """Side of the largest windows over the image's longer side."""
+    smallest: float = 0.11
+    """The same for the smallest: faces of half that height are still found."""
+    step: float = 2**0.5
+    """Ratio of the sides of neighbouring levels."""
+    candidate_score: float = 0.15
+    """Presence above which a window is looked at again."""
+    candidates: int = 12
+    """Most windows of one level that are looked at again."""
+    score: float = 0.5
+    """Presence, on its own region of interest, that makes a face."""
+    sigma: float = 0.12
+    """Largest mean standard deviation of the inner 51 points, in sides of that region."""
+    certain_score: float = 0.9
+    """Presence at which one face is enough and finer levels are not searched."""
+    overlap: float = 0.35
+    """Intersection over union of two boxes above which they are one face."""
+
+
+@dataclass(frozen=True)
+class _Face:
+    """A face between two looks."""
+
+    points: NDArray[np.float64]
+    """(337,2) image pixels."""
+    sigma: NDArray[np.float64]
+    """(337,) image pixels."""
+    score: float
+    window: Window
+    """Where the network looked."""
+
+    @property
+    def uncertainty(self) -> float:
+        """Mean sigma of the inner 51 points, in sides of the face's own region of interest."""
+        return float(self.sigma[17:68].mean()) / roi(self.points).side
+
+    def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Corners (2,) of the box around the 68 points."""
+        return self.points[:68].min(0), self.points[:68].max(0)
+
+
+class DenseDetector:
+    """Finds faces in images and their dense landmarks."""
+
+    def __init__(self, net: DenseLandmarkNet, settings: FindSettings | None = None) -> None:
+        self.net = net.eval()
+        self.settings = settings or FindSettings()
+        self.device = next(net.parameters()).device
+        mirror = layout("dense320").mirror
+        contour = np.arange(net.n_points - 1, N_DENSE - 1, -1)
+        self._mirror = torch.from_numpy(np.concatenate([mirror, contour])).to(self.device)
+
+    @classmethod
+    def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> DenseDetector:
+        """The detector with the shipped weights, or those of a file.
+
+        Raises: MissingWeightsError where they are missing or of another network.
+        """
+        return cls(load_network(weights, device))
+
+    def find(
+        self, image: NDArray[np.uint8], max_faces: int = 1, quality: Quality = "fast"
+    ) -> list[FaceLandmarks]:
+        """The faces of a whole image (H,W,3) RGB, largest first; empty where there is none.
+
+        With `max_faces` 1 the search ends at the coarsest level that shows a face for certain.
+        quality "final" averages every face with its mirrored view, for twice the time.
+        """
+        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, image.shape
+        s = self.settings
+        found: list[_Face] = []
+        for side in self._levels(image):
+            windows = self._search(image, side)
+            found = _distinct(found + self._refine(image, windows), s.overlap)
+            if max_faces == 1 and any(face.score > s.certain_score for face in found):
+                break
+        found = sorted(found, key=lambda face: -roi(face.points).side)[:max_faces]
+        if quality == "final" and found:
+            found = self._predict(image, [roi(face.points) for face in found], quality)
+        return [_landmarks(face) for face in found]
+
+    def look(
+        self, image: NDArray[np.uint8], windows: Sequence[Window], quality: Quality = "fast"
+    ) -> list[FaceLandmarks]:
+        """Landmarks in given windows, whether or not there is a face; see `score`."""
+        return [_landmarks(face) for face in self._predict(image, windows, quality)]
+
+    def is_face(self, face: FaceLandmarks) -> bool:
+        """Whether landmarks are sure enough to be a face's."""
+        s = self.settings
+        uncertainty = float(face.landmark_sigma[17:68].mean()) / roi(face.landmarks_2d).side
+        return face.score >= s.score and uncertainty <= s.sigma
+
+    def _levels(self, image: NDArray[np.uint8]) -> list[float]:
+        s = self.settings
+        longer = max(image.shape[:2])
+        count = int(np.ceil(np.log(s.largest / s.smallest) / np.log(s.step))) + 1
+        sides = [longer * s.largest * s.step**-k for k in range(count)]
+        # A face of a few pixels cannot be told; windows need not be smaller than that.
+        return [side for side in sides if side >= 24] or sides[:1]
+
+    @torch.inference_mode()
+    def _search(self, image: NDArray[np.uint8], side: float) -> list[Window]:
+        """Regions of interest that windows of one size over the image suggest."""
+        s = self.settings
+        height, width = image.shape[:2]
+        scale = INPUT_SIZE / side
+        # Half a window around the image, so that a face at the border has a window of its own.
+        margin = INPUT_SIZE // 2
+        cells = [int(np.ceil((n * scale + 2 * margin) / STRIDE)) for n in (width, height)]
+        canvas = (cells[0] * STRIDE, cells[1] * STRIDE)
+        small = image
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        zoom = np.array([small.shape[1] / width, small.shape[0] / height])
+        # From pixels of the canvas to those of the image, and to those of the shrunken one.
+        offset = (np.array(canvas) - 1) / 2 - ((np.array([width, height]) - 1) / 2) * scale
+        a, b = zoom / scale, -offset * zoom / scale + 0.5 * (zoom - 1)
+        shown = cv2.warpAffine(
+            small,
+            np.array([[a[0], 0, b[0]], [0, a[1], b[1]]]),
+            canvas,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=BORDER,
+        )
+        prediction = self.net.forward_pyramid(_as_input([shown], self.device))
+        score = prediction.presence[0].sigmoid().cpu().numpy()
+        points = prediction.points[0, ..., :68, :].cpu().numpy()
+        sigma = prediction.log_sigma[0, ..., 17:68].mean(-1).cpu().numpy()
+        rows, columns = np.nonzero(score > s.candidate_score)
+        order = np.argsort(sigma[rows, columns] - np.log(score[rows, columns]))
+        kept: list[Window] = []
+        for row, column in zip(rows[order], columns[order], strict=True):
+            corner = np.array([column, row]) * STRIDE
+            on_canvas = corner + (points[row, column] + 1) * (INPUT_SIZE / 2) - 0.5
+            window = roi((on_canvas - offset) / scale)
+            if all(_differ(window, other) for other in kept):
+                kept.append(window)
+            if len(kept) == s.candidates:
+                break
+        return kept
+
+    def _refine(self, image: NDArray[np.uint8], windows: Sequence[Window]) -> list[_Face]:
+        """Look twice more, each time at the region that the last look's landmarks give."""
+        s = self.settings
+        longer = max(image.shape[:2])
+        faces: list[_Face] = []
+        for last in (False, True):
+            if not windows:
+                return []
+            faces = self._predict(image, windows)
+            threshold = s.score if last else s.candidate_score
+            faces = [
+                face
+                for face in faces
+                if face.score >= threshold and 8 <= roi(face.points).side <= 4 * longer
+            ]
+            faces = _distinct(faces, s.overlap)
+            windows = [roi(face.points) for face in faces]
+        return [face for face in faces if face.uncertainty <= s.sigma]
+
+    @torch.inference_mode()
+    def _predict(
+        self, image: NDArray[np.uint8], windows: Sequence[Window], quality: Quality = "fast"
+    ) -> list[_Face]:
+        crops = _as_input([crop(image, w, INPUT_SIZE) for w in windows], self.device)
+        prediction = self.net(crops)
+        points, log_sigma = prediction.points, prediction.log_sigma
+        presence = prediction.presence
+        if quality == "final":
+            flipped = self.net(crops.flip(3))
+            mirrored = flipped.points[:, self._mirror] * points.new_tensor([-1.0, 1.0])
+            points = 0.5 * (points + mirrored)
+            log_sigma = 0.5 * (log_sigma + flipped.log_sigma[:, self._mirror])
+            presence = 0.5 * (presence + flipped.presence)
+        score = presence.sigmoid().cpu().numpy()
+        half = np.array([0.5 * w.side for w in windows])
+        sigma = np.exp(log_sigma.cpu().numpy().astype(np.float64)) * half[:, None]
+        return [
+            _Face(w.to_image(p), g, float(v), w)
+            for w, p, g, v in zip(
+                windows, points.cpu().numpy().astype(np.float64), sigma, score, strict=True
+            )
+        ]
+
+
+def _as_input(images: Sequence[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float()
+
+
+def _differ(a: Window, b: Window) -> bool:
+    """Whether two regions are of different faces, or at least worth two looks."""
+    distance = float(np.hypot(a.x - b.x, a.y - b.y))
+    ratio = max(a.side, b.side) / min(a.side, b.side)
+    return distance > 0.25 * min(a.side, b.side) or ratio > 1.6
+
+
+def _distinct(faces: Sequence[_Face], overlap: float) -> list[_Face]:
+    """The surest of all faces that overlap."""
+    kept: list[_Face] = []
+    for face in sorted(faces, key=lambda face: face.uncertainty - 0.1 * face.score):
+        if all(_overlap(face, other) < overlap for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _overlap(a: _Face, b: _Face) -> float:
+    """Intersection over union of two faces' boxes, or over the smaller where one holds it."""
+    (low_a, high_a), (low_b, high_b) = a.box(), b.box()
+    inside = np.clip(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0, None).prod()
+    areas = (high_a - low_a).prod(), (high_b - low_b).prod()
+    union = max(areas[0] + areas[1] - inside, 1e-9)
+    return float(max(inside / union, 0.6 * inside / max(min(areas), 1e-9)))
+
+
+def _landmarks(face: _Face) -> FaceLandmarks:
+    points, sigma = face.points.astype(np.float32), face.sigma.astype(np.float32)
+    return FaceLandmarks(
+        landmarks_2d=points[:N_DENSE],
+        landmark_sigma=sigma[:N_DENSE],
+        score=face.score,
+        contour_2d=points[N_DENSE:],
+        contour_sigma=sigma[N_DENSE:],
+    )
