@@ -20,6 +20,8 @@ from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, ShardReader
 
 VALIDATION_EVERY = 40
 """Every so many shards, one is kept for validation, the first among them."""
+MAX_REPEATS = 6.0
+"""How many times more often than on average a sample of a rare kind may be drawn."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,11 @@ class SamplePool:
         draw = rng.random()
         kind = 0
         for candidate in (KIND_PORTRAIT, KIND_REAL_SKIN):
-            share = self.shares.get(candidate, 0.0)
-            if candidate in self._kinds and draw < share:
+            if candidate not in self._kinds:
+                continue
+            fair = len(self._kinds[candidate][0]) / len(self)
+            share = min(self.shares.get(candidate, 0.0), MAX_REPEATS * fair)
+            if draw < share:
                 kind = candidate
                 break
             draw -= share

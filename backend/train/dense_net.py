@@ -62,7 +62,7 @@ class TrainSettings:
     warm_up: float = 0.03
     """Share of the time budget in which the rate rises."""
     frozen_blocks: int = 3
-    """First blocks that keep their ImageNet weights: they cost most and cross best to photographs."""
+    """First blocks that keep their ImageNet weights: they cost most and carry over best."""
     ema: float = 0.998
     """Weight of the past in the running average of the weights, a step."""
     presence_weight: float = 0.3

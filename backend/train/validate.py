@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -47,7 +49,7 @@ def validate(
     percent = 100 * error / (2 / ROI_SCALE)
     yaw = np.array(yaws)
     figures = {"error": float(percent.mean())}
-    for low, high in zip(YAW_BUCKETS[:-1], YAW_BUCKETS[1:], strict=True):
+    for low, high in pairwise(YAW_BUCKETS):
         inside = (yaw >= low) & (yaw < high)
         figures[f"error_yaw_{low:.0f}"] = float(percent[inside].mean()) if inside.any() else np.nan
     return figures
