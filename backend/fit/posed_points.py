@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from backend.geometry.cameras import project, project_jacobian
-from backend.geometry.rotations import rotvec_to_rotmat, skew
+from backend.geometry.rotations import rotvec_to_rotmat
 from backend.head import Head
 from backend.head.landmarks import LandmarkLayout
 from backend.head.model import JOINT_PARENTS
@@ -58,36 +58,71 @@ class State:
             translation=self.translation[rows],
         )  # fmt: skip
 
+    def with_frames(self, rows: Tensor, part: State) -> State:
+        """This shot with the frames in rows, and all that is shared, from `part`."""
+        return State(
+            self.expression.index_copy(0, rows, part.expression),
+            self.rotmat.index_copy(0, rows, part.rotmat),
+            self.translation.index_copy(0, rows, part.translation),
+            part.identity, part.log_focal,
+        )  # fmt: skip
 
+
+@dataclass(frozen=True)
+class PixelJacobian:
+    """Derivatives of the projections of F frames."""
+
+    by_frame: Tensor
+    """(F,L,2,67) by the frame's own parameters."""
+    by_shared: Tensor | None
+    """(F,L,2,101) by identity and focal length, where asked for."""
+
+
+@dataclass(frozen=True)
 class PosedPoints:
     """A layout's points on the posed head, restricted to what these points need."""
 
-    def __init__(self, head: Head, layout: LandmarkLayout, centre: Tensor) -> None:
-        """centre: (2,) principal point in pixels."""
+    template: Tensor
+    """(L,3) metres."""
+    expression_basis: Tensor
+    """(L,3,52)"""
+    identity_basis: Tensor
+    """(L,3,100)"""
+    skin: Tensor
+    """(L,4) skinning weights at the points."""
+    joints_template: Tensor
+    """(4,3)"""
+    joints_basis: Tensor
+    """(4,3,100)"""
+
+    @classmethod
+    def of(cls, head: Head, layout: LandmarkLayout) -> PosedPoints:
+        """The points of a layout.
+
+        Skinning weights are taken at the point, not at its triangle's corners: the two differ on
+        the neck alone, by less than a third of a millimetre.
+        """
         corners = torch.from_numpy(layout.vertices).to(head.template.device)
         weights = torch.from_numpy(layout.barycentric).to(head.template)
 
         def at(x: Tensor) -> Tensor:
             return (x[..., corners, :] * weights[..., None]).sum(-2)
 
-        self.template = at(head.template)
-        # (L,3,K): a coefficient's effect on each point.
-        self.identity_basis = at(head.identity_basis).permute(1, 2, 0).contiguous()
-        self.expression_basis = at(head.expression_basis).permute(1, 2, 0).contiguous()
-        # Within a triangle the skinning weights are taken at the point, not at its corners: they
-        # differ only on the neck, by less than a tenth of a millimetre after blending.
-        self.skin = (head.skin_weights[corners] * weights[..., None]).sum(-2)
-        self.joints_template = head.joints_template
-        self.joints_basis = head.joints_identity_basis.permute(1, 2, 0).contiguous()
-        self.centre = centre.to(head.template)
+        return cls(
+            at(head.template),
+            at(head.expression_basis).permute(1, 2, 0).contiguous(),
+            at(head.identity_basis).permute(1, 2, 0).contiguous(),
+            at(head.skin_weights),
+            head.joints_template,
+            head.joints_identity_basis.permute(1, 2, 0).contiguous(),
+        )
 
     def subset(self, rows: Tensor) -> PosedPoints:
         """The same for some of the points."""
-        other = object.__new__(PosedPoints)
-        other.__dict__.update(self.__dict__)
-        for name in ("template", "identity_basis", "expression_basis", "skin"):
-            setattr(other, name, getattr(self, name)[rows])
-        return other
+        return replace(
+            self, template=self.template[rows], expression_basis=self.expression_basis[rows],
+            identity_basis=self.identity_basis[rows], skin=self.skin[rows],
+        )  # fmt: skip
 
     def _transforms(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """World rotations (F,4,3,3), offsets (F,4,3) and joint centres (4,3) in the bind pose."""
@@ -102,71 +137,102 @@ class PosedPoints:
                 world_t.append(offset + state.translation)
             else:
                 world_r.append(world_r[parent] @ local)
-                world_t.append((world_r[parent] @ offset[..., None])[..., 0] + world_t[parent])
+                world_t.append(_apply(world_r[parent], offset) + world_t[parent])
         return torch.stack(world_r, 1), torch.stack(world_t, 1), centres
 
     def _bind(self, state: State) -> Tensor:
-        return (
-            self.template
-            + self.identity_basis @ state.identity
-            + torch.einsum("lck,fk->flc", self.expression_basis, state.expression)
-        )
+        count, k = len(self.template), state.expression.shape[-1]
+        moved = state.expression @ self.expression_basis.reshape(-1, k).T
+        return self.template + self.identity_basis @ state.identity + moved.view(-1, count, 3)
 
     def positions(self, state: State) -> Tensor:
         """Points (F,L,3), camera frame, metres."""
         rotation, offset, _ = self._transforms(state)
         blended = torch.einsum("lj,fjab->flab", self.skin, rotation)
-        return (blended @ self._bind(state)[..., None])[..., 0] + self.skin @ offset
+        return _apply(blended, self._bind(state)) + self.skin @ offset
 
-    def pixels(self, state: State) -> Tensor:
-        """Projections (F,L,2), Wood et al.: x = Pi X M(beta, psi, theta)."""
-        return project(self.positions(state), state.log_focal.exp(), self.centre)
+    def pixels(self, state: State, centre: Tensor) -> Tensor:
+        """Projections (F,L,2), Wood et al.: x = Pi X M(beta, psi, theta).
 
-    def pixels_jacobian(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
-        """Projections (F,L,2) with their derivatives by frame (F,L,2,67) and shot (F,L,2,101)."""
+        centre: (2,) principal point, pixels.
+        """
+        return project(self.positions(state), state.log_focal.exp(), centre)
+
+    def pixels_jacobian(
+        self, state: State, centre: Tensor, shared: bool = True
+    ) -> tuple[Tensor, PixelJacobian]:
+        """Projections (F,L,2) with their derivatives, those by the shot's parameters if `shared`."""
         rotation, offset, centres = self._transforms(state)
         bind = self._bind(state)
         blended = torch.einsum("lj,fjab->flab", self.skin, rotation)
-        points = (blended @ bind[..., None])[..., 0] + self.skin @ offset
+        points = _apply(blended, bind) + self.skin @ offset
         focal = state.log_focal.exp()
-        pixels = project(points, focal, self.centre)
         by_point, by_focal = project_jacobian(points, focal)
-        # d pixel / d bind position, (F,L,2,3).
-        through = by_point @ blended
-        by_expression = through @ self.expression_basis
-        by_identity = through @ self.identity_basis
-        for joint, moved in enumerate(self._offset_by_identity(rotation, state)):
-            share = self.skin[:, list(BELOW[joint])].sum(-1)
-            by_identity += (share[:, None, None] * by_point) @ moved[:, None]
-        by_rotation = self._by_rotation(bind, rotation, offset, centres, by_point)
-        frame = torch.cat([by_expression, by_rotation, by_point], dim=-1)
-        return pixels, frame, torch.cat([by_identity, by_focal[..., None]], dim=-1)
+        # d pixel / d bind position. Rows are kept point by point, (L,2,F): one product with a
+        # point's basis then serves all frames.
+        through = _rows_first(by_point @ blended)
+        columns = [
+            _by_basis(through, self.expression_basis),
+            _rows_first(self._by_rotation(bind, rotation, offset, centres, by_point)),
+            _rows_first(by_point),
+        ]
+        own = sum(x.shape[-1] for x in columns)
+        if shared:
+            centre_moves = self._by_centres(rotation, state, by_point)
+            columns.append(_by_basis(through, self.identity_basis) + _rows_first(centre_moves))
+            columns.append(_rows_first(by_focal[..., None]))
+        jacobian = torch.cat(columns, dim=-1).permute(2, 0, 1, 3)
+        return (
+            project(points, focal, centre),
+            PixelJacobian(jacobian[..., :own], jacobian[..., own:] if shared else None),
+        )
 
-    def _offset_by_identity(self, rotation: Tensor, state: State) -> list[Tensor]:
-        """For each joint (F,3,100): how identity, by moving its centre, moves all below it."""
+    def _by_centres(self, rotation: Tensor, state: State, by_point: Tensor) -> Tensor:
+        """(F,L,2,100): how identity, by moving joint centres, moves what turns about them."""
         eye = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
-        out = []
+        moves, shares = [], []
         for joint, parent in enumerate(JOINT_PARENTS):
             hold = eye - state.rotmat[:, joint]
-            own = hold if parent < 0 else rotation[:, parent] @ hold
-            out.append(own @ self.joints_basis[joint])
-        return out
+            moves.append((hold if parent < 0 else rotation[:, parent] @ hold) @ self.joints_basis[joint])
+            shares.append(self.skin[:, list(BELOW[joint])].sum(-1))
+        # (F,2L,12) @ (F,12,100)
+        weighted = torch.stack([s[:, None, None] * by_point for s in shares], dim=-2)
+        product = weighted.flatten(-2).flatten(1, 2) @ torch.cat(moves, dim=1)
+        return product.view(*by_point.shape[:-1], -1)
 
     def _by_rotation(
         self, bind: Tensor, rotation: Tensor, offset: Tensor, centres: Tensor, by_point: Tensor
     ) -> Tensor:
         """(F,L,2,12): derivative by the left increments of the four joints."""
-        # Where each joint alone would carry the points, weighted: (F,L,4,3).
-        carried = torch.einsum("fjab,flb->flja", rotation, bind) + offset[:, None]
-        pivots = torch.einsum("fjab,jb->fja", rotation, centres) + offset
+        pivots = _apply(rotation, centres) + offset
+        # Where each joint alone would carry the points, weighted: 4 times (F,L,3).
+        carried = [
+            self.skin[:, j, None] * (bind @ rotation[:, j].transpose(-1, -2) + offset[:, None, j])
+            for j in range(N_JOINTS)
+        ]
         columns = []
         for joint, reach in enumerate(BELOW):
-            rows = list(reach)
-            arm = (self.skin[:, rows, None] * (carried[:, :, rows] - pivots[:, None, None, joint])).sum(-2)
+            share = self.skin[:, list(reach)].sum(-1)[:, None]
+            arm = sum(carried[j] for j in reach) - share * pivots[:, None, joint]
+            # b . (delta x arm) = delta . (arm x b), delta being given in the parent's frame.
+            turn = torch.linalg.cross(arm[:, :, None].expand_as(by_point), by_point)
             parent = JOINT_PARENTS[joint]
-            # delta x arm = -[arm]x delta, delta being given in the parent's frame.
-            turn = -skew(arm)
-            if parent >= 0:
-                turn = turn @ rotation[:, None, parent]
-            columns.append(by_point @ turn)
+            columns.append(turn if parent < 0 else turn @ rotation[:, None, parent])
         return torch.cat(columns, dim=-1)
+
+
+def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrices (...,3,3) on vectors (...,3); far faster than many tiny matrix products."""
+    return (matrix * vector[..., None, :]).sum(-1)
+
+
+def _rows_first(x: Tensor) -> Tensor:
+    """(F,L,2,C) as (L,2,F,C)."""
+    return x.permute(1, 2, 0, 3)
+
+
+def _by_basis(through: Tensor, basis: Tensor) -> Tensor:
+    """(L,2,F,3) times (L,3,K): (L,2,F,K)."""
+    count, two, frames, three = through.shape
+    product = torch.bmm(through.reshape(count, two * frames, three), basis)
+    return product.view(count, two, frames, -1)

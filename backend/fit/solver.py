@@ -1,6 +1,15 @@
 """Levenberg-Marquardt on block-arrow normal equations; it knows nothing about faces.
 
 Unknowns: F blocks of P parameters, neighbours of which may be coupled, and S shared parameters.
+The matrix is block-tridiagonal with a border:
+
+    [ B0  C0          E0 ]
+    [ C0' B1  C1      E1 ]
+    [     C1' B2 ...  E2 ]
+    [ E0' E1' E2 ...  S  ]
+
+A block Cholesky sweep eliminates the blocks one after the other, and the Schur complement of the
+border gives the shared step: exact, and linear in F.
 """
 
 from __future__ import annotations
@@ -12,9 +21,9 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-# Damping starts low since the start is a good one, and gives up where no step helps any more.
+# Damping starts low since starts are good, and gives up where no step helps any more.
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e-7, 1e6
-# Added to every diagonal entry, relative to the mean, so that unseen parameters stay where they are.
+# Added to every diagonal entry, relative to the mean: unseen parameters stay where they are.
 RIDGE = 1e-7
 
 
@@ -23,9 +32,9 @@ class NormalEquations:
     """Half the gradient and the Gauss-Newton half Hessian of a cost sum r^2."""
 
     block: Tensor
-    """(F,P,P) diagonal blocks."""
+    """(F,P,P) diagonal blocks B."""
     border: Tensor
-    """(F,P,S) blocks against the shared parameters."""
+    """(F,P,S) blocks E against the shared parameters."""
     shared: Tensor
     """(S,S)"""
     block_gradient: Tensor
@@ -33,11 +42,12 @@ class NormalEquations:
     shared_gradient: Tensor
     """(S,)"""
     coupling: Tensor | None = None
-    """(F-1,P,P) blocks of each frame against the next; None where frames are independent."""
-    cost: float = 0.0
+    """(F-1,P,P) blocks C of each frame against the next; None where frames are independent."""
 
     @classmethod
-    def zeros(cls, frames: int, size: int, shared: int, like: Tensor, coupled: bool) -> NormalEquations:
+    def zeros(
+        cls, frames: int, size: int, shared: int, like: Tensor, coupled: bool
+    ) -> NormalEquations:
         """Empty equations on the device and in the precision of `like`."""
         return cls(
             like.new_zeros(frames, size, size), like.new_zeros(frames, size, shared),
@@ -45,76 +55,131 @@ class NormalEquations:
             like.new_zeros(frames - 1, size, size) if coupled else None,
         )  # fmt: skip
 
-    def add(self, rows: slice, residual: Tensor, by_block: Tensor, by_shared: Tensor | None) -> None:
-        """Add residuals (n,R) of the frames in rows with Jacobians (n,R,P) and (n,R,S)."""
+    def add(
+        self, rows: slice, residual: Tensor, by_block: Tensor, by_shared: Tensor | None
+    ) -> None:
+        """Add residuals (n,R) of the blocks in rows with Jacobians (n,R,P) and (n,R,S)."""
         transposed = by_block.transpose(-1, -2)
         self.block[rows] += transposed @ by_block
         self.block_gradient[rows] += (transposed @ residual[..., None])[..., 0]
         if by_shared is not None:
             self.border[rows] += transposed @ by_shared
-            flat = by_shared.reshape(-1, by_shared.shape[-1])
-            self.shared += flat.T @ flat
-            self.shared_gradient += flat.T @ residual.reshape(-1)
-        self.cost += float(residual.double().square().sum())
+            self._add_shared(residual, by_shared)
 
-    def add_between(self, row: slice, residual: Tensor, by_this: Tensor, by_next: Tensor, by_shared: Tensor | None) -> None:
-        """Add residuals (n,R) that couple frames in row with the ones after each."""
+    def add_between(
+        self, rows: slice, residual: Tensor, by_this: Tensor, by_next: Tensor,
+        by_shared: Tensor | None,
+    ) -> None:  # fmt: skip
+        """Add residuals (n,R) that couple the blocks in rows with the ones after each."""
         assert self.coupling is not None
-        after = slice(row.start + 1, row.stop + 1)
-        cost = self.cost
-        self.add(row, residual, by_this, by_shared)
-        self.cost = cost
-        shared, gradient = self.shared.clone(), self.shared_gradient.clone()
-        self.add(after, residual, by_next, by_shared)
-        # The shared part belongs to the residual once, not once for each of its two frames.
-        self.shared, self.shared_gradient = shared, gradient
-        self.coupling[row] += by_this.transpose(-1, -2) @ by_next
+        after = slice(rows.start + 1, rows.stop + 1)
+        self.add(rows, residual, by_this, None)
+        self.add(after, residual, by_next, None)
+        self.coupling[rows] += by_this.transpose(-1, -2) @ by_next
+        if by_shared is not None:
+            self.border[rows] += by_this.transpose(-1, -2) @ by_shared
+            self.border[after] += by_next.transpose(-1, -2) @ by_shared
+            self._add_shared(residual, by_shared)
+
+    def add_diagonal(self, columns: slice, residual: Tensor, derivative: Tensor) -> None:
+        """Add residuals (F,n) of which each sees one parameter of its block, with derivative (F,n)."""
+        self.block.diagonal(dim1=-2, dim2=-1)[:, columns] += derivative.square()
+        self.block_gradient[:, columns] += derivative * residual
+
+    def add_change(self, columns: slice, residual: Tensor, gain: Tensor) -> None:
+        """Add residuals (F-1,n) = gain (x of the next block - x of this), gain (F-1,)."""
+        assert self.coupling is not None
+        square = gain.square()[:, None]
+        diagonal = self.block.diagonal(dim1=-2, dim2=-1)
+        diagonal[:-1, columns] += square
+        diagonal[1:, columns] += square
+        self.coupling.diagonal(dim1=-2, dim2=-1)[:, columns] -= square
+        self.block_gradient[:-1, columns] -= gain[:, None] * residual
+        self.block_gradient[1:, columns] += gain[:, None] * residual
+
+    def _add_shared(self, residual: Tensor, by_shared: Tensor) -> None:
+        for r, jacobian in zip(residual, by_shared, strict=True):
+            self.shared.addmm_(jacobian.T, jacobian)
+            self.shared_gradient.addmv_(jacobian.T, r)
 
 
-def solve(equations: NormalEquations, damping: float, free_block: Tensor, free_shared: Tensor) -> tuple[Tensor, Tensor]:
-    """The damped step: blocks (F,P) and shared (S,), by block elimination of the arrow.
+def solve(
+    equations: NormalEquations, damping: float, free_block: Tensor, free_shared: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The damped step: blocks (F,P) and shared (S,), in double precision inside.
 
-    (H + damping diag H) step = -gradient; parameters that are not free (masks (P,), (S,)) stay.
-    The coupled blocks are eliminated from first to last: block-tridiagonal Cholesky, linear in F.
+    (H + damping diag H) step = -gradient. Parameters that are not free (masks (P,), (S,)) do not
+    move. Raises: torch.linalg.LinAlgError where the damped matrix is not positive definite.
     """
     e = equations
-    mask_b, mask_s = free_block.to(e.block.dtype), free_shared.to(e.block.dtype)
-    block = e.block.double() * mask_b[:, None] * mask_b
-    border = e.border.double() * mask_b[:, None] * mask_s
-    shared = e.shared.double() * mask_s[:, None] * mask_s
-    gradient = e.block_gradient.double() * mask_b
-    for matrix, mask in ((block, mask_b), (shared, mask_s)):
-        diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-        ridge = RIDGE * diagonal.mean() + 1e-12
-        diagonal += damping * diagonal + ridge + (1.0 - mask.double()) * (1.0 + diagonal.mean())
-    right = torch.cat([gradient[..., None], border], dim=-1)
+    b, s = free_block.nonzero()[:, 0], free_shared.nonzero()[:, 0]
+    block = _damped(_pick(e.block, b, b), damping)
+    shared = _damped(_pick(e.shared, s, s), damping)
+    right = torch.cat([e.block_gradient[:, b, None], _pick(e.border, b, s)], dim=-1).double()
     if e.coupling is None:
         factor = torch.linalg.cholesky(block)
-        solved = torch.cholesky_solve(right, factor)
-        inner = solved
+        reduced = torch.linalg.solve_triangular(factor, right, upper=False)
+        across = None
     else:
-        coupling = e.coupling.double() * mask_b[:, None] * mask_b
-        factors, reduced, inner_rows = [], [], []
-        diagonal_block, row = block[0], right[0]
-        for f in range(len(block)):
-            factors.append(torch.linalg.cholesky(diagonal_block))
-            reduced.append(row)
-            inner_rows.append(torch.cholesky_solve(row, factors[f]))
-            if f + 1 < len(block):
-                across = torch.cholesky_solve(coupling[f], factors[f])
-                diagonal_block = block[f + 1] - coupling[f].T @ across
-                row = right[f + 1] - coupling[f].T @ inner_rows[f]
-        right, inner = torch.stack(reduced), torch.stack(inner_rows)
-    schur = shared - torch.einsum("fps,fpt->st", right[..., 1:], inner[..., 1:])
-    target = e.shared_gradient.double() * mask_s - torch.einsum("fps,fp->s", right[..., 1:], inner[..., 0])
-    step_shared = -torch.cholesky_solve(target[:, None], torch.linalg.cholesky(schur))[:, 0]
-    step_block = -(inner[..., 0] + inner[..., 1:] @ step_shared)
-    if e.coupling is not None:
-        # Back substitution: each frame answers the one after it.
-        for f in range(len(block) - 2, -1, -1):
-            back = torch.cholesky_solve(coupling[f] @ step_block[f + 1][:, None], factors[f])
-            step_block[f] -= back[:, 0]
-    return step_block.to(e.block.dtype), step_shared.to(e.block.dtype)
+        factor, reduced, across = _sweep(block, _pick(e.coupling, b, b).double(), right)
+    toward = reduced[..., 1:].flatten(0, 1)
+    step_shared = right.new_zeros(len(s))
+    if len(s) > 0:
+        target = e.shared_gradient[s].double() - toward.T @ reduced[..., 0].flatten()
+        schur = torch.linalg.cholesky(shared - toward.T @ toward)
+        step_shared = -torch.cholesky_solve(target[:, None], schur)[:, 0]
+    known = -(reduced[..., 0] + reduced[..., 1:] @ step_shared)
+    step_block = e.block.new_zeros(e.block_gradient.shape)
+    step_block[:, b] = _back(factor, known, across).to(step_block)
+    step = e.shared.new_zeros(e.shared_gradient.shape)
+    step[s] = step_shared.to(step)
+    return step_block, step
+
+
+def _pick(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return matrix.index_select(-2, rows).index_select(-1, columns)
+
+
+def _damped(matrix: Tensor, damping: float) -> Tensor:
+    matrix = matrix.double()
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    if diagonal.numel() > 0:
+        diagonal += damping * diagonal + RIDGE * diagonal.mean() + 1e-12
+    return matrix
+
+
+def _sweep(block: Tensor, coupling: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Block Cholesky from first to last: factors (F,P,P), reduced right sides, and L^-1 C."""
+    factors, reduced, across = [], [], []
+    diagonal, row = block[0], right[0]
+    size = block.shape[-1]
+    for f in range(len(block)):
+        factor = torch.linalg.cholesky(diagonal)
+        factors.append(factor)
+        if f + 1 == len(block):
+            reduced.append(torch.linalg.solve_triangular(factor, row, upper=False))
+            break
+        both = torch.cat([coupling[f], row], dim=-1)
+        both = torch.linalg.solve_triangular(factor, both, upper=False)
+        across.append(both[:, :size])
+        reduced.append(both[:, size:])
+        product = across[f].T @ both
+        diagonal = block[f + 1] - product[:, :size]
+        row = right[f + 1] - product[:, size:]
+    empty = block.new_zeros(0, size, size)
+    return torch.stack(factors), torch.stack(reduced), torch.stack(across) if across else empty
+
+
+def _back(factor: Tensor, known: Tensor, across: Tensor | None) -> Tensor:
+    """Steps (F,P) from reduced right sides (F,P): each block answers the one after it."""
+    transposed = factor.transpose(-1, -2)
+    if across is None:
+        return torch.linalg.solve_triangular(transposed, known[..., None], upper=True)[..., 0]
+    steps = [known[-1]] * len(known)
+    for f in range(len(known) - 1, -1, -1):
+        row = known[f] if f + 1 == len(known) else known[f] - across[f] @ steps[f + 1]
+        steps[f] = torch.linalg.solve_triangular(transposed[f], row[:, None], upper=True)[:, 0]
+    return torch.stack(steps)
 
 
 class Steppable(Protocol):
@@ -143,36 +208,31 @@ def minimise(
 ) -> tuple[StateT, Minimisation]:  # fmt: skip
     """Levenberg-Marquardt: a step that raises the cost is rejected and the damping raised.
 
-    linearise gives the normal equations (with the cost) at a state; cost evaluates a trial.
-    on_iteration is called before each iteration and may raise to stop.
+    linearise gives the normal equations at a state; cost evaluates a state. It ends when an
+    iteration lowers the cost by less than the share `tolerance`, or when no step lowers it.
+    on_iteration is called before each trial and may raise to stop.
     """
-    report = Minimisation()
+    report = Minimisation([cost(state)])
     damping = FIRST_DAMPING
-    equations = linearise(state)
-    report.costs.append(equations.cost)
     for i in range(iterations):
-        on_iteration(i)
-        improved = False
+        equations = linearise(state)
+        before = report.costs[-1]
         while damping <= MOST_DAMPING:
+            on_iteration(i)
             try:
-                step = solve(equations, damping, free_block, free_shared)
+                trial: StateT = state.step(*solve(equations, damping, free_block, free_shared))  # type: ignore[assignment]
             except torch.linalg.LinAlgError:
                 damping *= 10.0
                 continue
-            trial: StateT = state.step(*step)  # type: ignore[assignment]
             value = cost(trial)
-            if value < report.costs[-1]:
-                improved = True
+            if value < before:
+                state = trial
+                report.costs.append(value)
                 break
             report.rejected += 1
             damping *= 6.0
-        if not improved:
+        after = report.costs[-1]
+        if not before - after > tolerance * before:
             break
-        state = trial
         damping = max(damping / 4.0, LEAST_DAMPING)
-        before = report.costs[-1]
-        report.costs.append(value)
-        if before - value < tolerance * before or i == iterations - 1:
-            break
-        equations = linearise(state)
     return state, report

@@ -53,7 +53,7 @@ class _Fitter:
         self.prior = head.identity_prior
         width, height = image_size
         self.centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        self.points = PosedPoints(head, lay, torch.as_tensor(self.centre))
+        self.points = PosedPoints.of(head, lay)
         self.size = start.face_size(landmarks_2d)
         self.typical = float(np.median(self.size[found]))
         usable = found[:, None] & np.isfinite(sigma) & np.isfinite(landmarks_2d).all(-1)
@@ -103,8 +103,9 @@ class _Fitter:
             target = Target(target.landmarks_2d[index], target.precision[index])
             part = state.frames(index)
         energy = Energy(
-            self.points, target, self.settings, self.prior, self.like.new_tensor(self.typical), link,
-            self.like.new_tensor(np.log(self.focal_start)), robust,
+            self.points, self._tensor(self.centre), target, self.settings, self.prior,
+            self.like.new_tensor(self.typical), link, self.like.new_tensor(np.log(self.focal_start)),
+            robust, "i" in what or "f" in what,
         )  # fmt: skip
         free_block = torch.zeros(67, dtype=torch.bool, device=self.like.device)
         free_block[:52] = "e" in what
@@ -227,7 +228,7 @@ def fit_frame(
             rotmat=rotvec_to_rotmat(fitter._tensor(previous.rotations))[None],
             translation=fitter._tensor(previous.translation)[None],
         )
-        error = (fitter.points.pixels(warm)[0] - fitter.target.landmarks_2d[0]).norm(dim=-1).median()
+        error = (fitter.points.pixels(warm, fitter._tensor(fitter.centre))[0] - fitter.target.landmarks_2d[0]).norm(dim=-1).median()
         if float(error) < 0.2 * jump:
             state = warm
     if identity is not None:

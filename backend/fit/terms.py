@@ -53,20 +53,30 @@ def landmark_residual(
     return (gain * error).flatten(-2), gain * target.precision[..., None]
 
 
-def identity_cost(identity: Tensor, prior: GaussianMixture) -> tuple[Tensor, Tensor, Tensor]:
-    """E_identity = -log p(beta): cost (), gradient (K,) and a positive Hessian (K,K).
+def identity_cost(identity: Tensor, prior: GaussianMixture) -> Tensor:
+    """E_identity = -log p(beta): cost () of coefficients (K,)."""
+    return -torch.logsumexp(_log_joint(identity, prior)[0], 0)
 
-    The Hessian is the responsibility-weighted mean of the components' precisions: it leaves out
-    the negative part, which is what keeps the step a descent.
+
+def identity_derivatives(identity: Tensor, prior: GaussianMixture) -> tuple[Tensor, Tensor]:
+    """Gradient (K,) of `identity_cost` and a positive definite stand-in for its Hessian (K,K).
+
+    The responsibility-weighted mean of the components' precisions: the exact Hessian less its
+    negative part (the covariance of the components' pulls), which is what keeps steps downhill.
     """
+    log_joint, whitened = _log_joint(identity, prior)
+    share = log_joint.softmax(0)
+    pull = torch.einsum("gkl,gl->gk", prior.precision_chol, whitened)
+    root = (share.sqrt()[:, None, None] * prior.precision_chol).permute(1, 0, 2).flatten(1)
+    return share @ pull, root @ root.T
+
+
+def _log_joint(identity: Tensor, prior: GaussianMixture) -> tuple[Tensor, Tensor]:
+    """log of weight times density (G,), less a constant, and whitened offsets (G,K)."""
     offset = identity - prior.means
     whitened = torch.einsum("gk,gkl->gl", offset, prior.precision_chol)
     log_det = prior.precision_chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    log_joint = prior.weights.log() + log_det - 0.5 * whitened.square().sum(-1)
-    share = log_joint.softmax(0)
-    pull = torch.einsum("gkl,gl->gk", prior.precision_chol, whitened)
-    precision = prior.precision_chol @ prior.precision_chol.transpose(-1, -2)
-    return -torch.logsumexp(log_joint, 0), (share[:, None] * pull).sum(0), (share[:, None, None] * precision).sum(0)
+    return prior.weights.log() + log_det - 0.5 * whitened.square().sum(-1), whitened
 
 
 def expression_residual(expression: Tensor, weight: float) -> tuple[Tensor, Tensor]:
@@ -101,3 +111,8 @@ def joint_residual(rotmat: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 def temporal_residual(pixels: Tensor, gain: Tensor) -> Tensor:
     """E_temporal = |x_i - x_(i-1)|^2: residual (F-1,2L) of projections (F,L,2); gain (F-1,)."""
     return (gain[:, None, None] * (pixels[1:] - pixels[:-1])).flatten(-2)
+
+
+def change_residual(expression: Tensor, gain: Tensor) -> Tensor:
+    """Change of expression between frames: residual (F-1,52) of (F,52); gain (F-1,)."""
+    return gain[:, None] * expression.diff(dim=0)

@@ -37,7 +37,7 @@ def test_points_are_those_of_the_head(head: Head) -> None:
     state, rotvec = random_state()
     lay = layout("dense320")
     vertices = head(state.identity, state.expression, rotvec, state.translation)
-    points = PosedPoints(head, lay, CENTRE).positions(state)
+    points = PosedPoints.of(head, lay).positions(state)
     error = (points - head.landmarks(vertices, lay)).norm(dim=-1)
     assert error.median() < 1e-9
     assert error.max() < 3e-4, "blending at the point differs on the neck alone"
@@ -45,16 +45,16 @@ def test_points_are_those_of_the_head(head: Head) -> None:
 
 def test_jacobian_against_autodiff(head: Head) -> None:
     state, _ = random_state()
-    points = PosedPoints(head, layout("dense320"), CENTRE).subset(torch.arange(0, 320, 9))
-    pixels, by_frame, by_shot = points.pixels_jacobian(state)
-    assert torch.allclose(pixels, points.pixels(state))
+    points = PosedPoints.of(head, layout("dense320")).subset(torch.arange(0, 320, 9))
+    pixels, jacobian = points.pixels_jacobian(state, CENTRE)
+    assert torch.allclose(pixels, points.pixels(state, CENTRE))
 
     def moved(frame: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
-        return points.pixels(state.step(frame, shared))
+        return points.pixels(state.step(frame, shared), CENTRE)
 
     zero = torch.zeros(2, 67, dtype=torch.float64), torch.zeros(101, dtype=torch.float64)
     auto_frame, auto_shot = torch.autograd.functional.jacobian(moved, zero)
     own = torch.stack([auto_frame[f, :, :, f] for f in range(2)])
-    torch.testing.assert_close(by_frame, own, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(by_shot, auto_shot, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(jacobian.by_frame, own, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(jacobian.by_shared, auto_shot, rtol=1e-6, atol=1e-6)
     assert auto_frame[0, :, :, 1].abs().max() == 0
