@@ -59,7 +59,7 @@ class _TrackPanel(_Panel):
             column.prop(settings, "sensor_mm")
         elif settings.focal_mode == "CLIP" and clip is not None:
             camera = clip.tracking.camera
-            column.label(text=f"{camera.focal_length:.4g} {camera.units.lower()}")
+            column.label(text=f"{camera.focal_length:.4g} mm of {camera.sensor_width:.4g} mm")
         column.prop(settings, "texture_size")
         column.prop(settings, "set_scene")
 

@@ -60,7 +60,10 @@ class MienPreferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the preferences."""
-        layout = self.layout
+        self.draw_in(self.layout, context)
+
+    def draw_in(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+        """Draw the preferences in a layout."""
         layout.use_property_split = True
         layout.prop(self, "mode", expand=True)
         if self.mode == "LOCAL":

@@ -12,7 +12,7 @@ def draw_text(
     layout: bpy.types.UILayout, text: str, context: bpy.types.Context, icon: str = "NONE"
 ) -> None:
     """Draw a text of any length, in lines that fit the region."""
-    scale = context.preferences.system.ui_scale
+    scale = max(context.preferences.system.ui_scale, 0.5)
     width = context.region.width if context.region is not None else 400
     # About 7 pixels a letter at scale 1, less margins and the icon.
     letters = max(20, int((width / scale - 50) / 6.5))

@@ -9,7 +9,6 @@ from mathutils import Matrix
 
 from ..shared.conventions import (
     T_BLENDER_CAMERAOBJECT,
-    focal_mm_to_px,
     focal_px_to_mm,
     principal_point_to_shift,
 )
@@ -66,21 +65,14 @@ def animate_camera(
 
 def set_clip_focal(clip: bpy.types.MovieClip, focal_px: float, image_size: tuple[int, int]) -> None:
     """Write a focal length, in pixels of image_size (W, H), into a Movie Clip's own camera."""
-    camera = clip.tracking.camera
-    # The units first: Blender converts the value when they change.
-    camera.units = "MILLIMETERS"
-    camera.focal_length = focal_px_to_mm(focal_px, image_size, camera.sensor_width, "HORIZONTAL")
+    # Both are lengths in units of the picture's width, whatever size Blender shows it at.
+    scale = clip.size[0] / image_size[0] if clip.size[0] else 1.0
+    clip.tracking.camera.focal_length_pixels = focal_px * scale
 
 
 def clip_focal_px(clip: bpy.types.MovieClip) -> float:
     """Return the focal length of a Movie Clip's camera in pixels of the clip."""
-    camera = clip.tracking.camera
-    units, camera.units = camera.units, "MILLIMETERS"
-    try:
-        size = max(clip.size[0], 1), max(clip.size[1], 1)
-        return focal_mm_to_px(camera.focal_length, size, camera.sensor_width, "HORIZONTAL")
-    finally:
-        camera.units = units
+    return float(clip.tracking.camera.focal_length_pixels)
 
 
 def _set_background(data: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:

@@ -12,8 +12,18 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 MODULE = "bl_ext.user_default.mien"
+
+
+def answer(result: Any) -> None:
+    """Write what a check has found."""
+    import bpy
+
+    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    found = {"result": result, "blender": bpy.app.version_string}
+    Path(job["answer"]).write_text(json.dumps(found), "utf-8")
 
 
 def main() -> None:
@@ -43,8 +53,7 @@ def main() -> None:
         module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)
         result = getattr(module, job["check"])(**job["arguments"])
-    result = {"result": result, "blender": bpy.app.version_string}
-    Path(job["answer"]).write_text(json.dumps(result), "utf-8")
+    answer(result)
 
 
 if __name__ == "__main__":

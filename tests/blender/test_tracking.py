@@ -168,3 +168,23 @@ def test_image_sequence_opened_in_its_middle(blender: Any, tmp_path: Path) -> No
 def test_panels_in_both_editors(blender: Any) -> None:
     panels = blender.run("tracking_checks.py", "panels")
     assert sorted(panels.values()) == [["CLIP_EDITOR", "Mien"]] * 2 + [["VIEW_3D", "Mien"]] * 2
+
+
+def test_panels_say_what_they_should(
+    blender: Any, clip: Path, track_file: Path, tmp_path: Path
+) -> None:
+    drawn = blender.run("panel_checks.py", "draw", clip=clip, track=track_file, folder=tmp_path)
+    assert "there is no such file" in drawn["no backend"]
+    assert "Install Backend" in drawn["no backend"]
+    assert "Track" in drawn["no backend"]
+    assert "320 x 180, 12 frames, 29.97 fps" in drawn["fixed focal length"]
+    assert "Sensor Width" in drawn["fixed focal length"]
+    assert "Sensor Width" not in drawn["focal length of the clip"]
+    assert "Starting the backend" in drawn["running"] and "Cancel" in drawn["running"]
+    assert "No backend answers" in drawn["failed"] and "Mien Preferences" in drawn["failed"]
+    assert "Stopped." in drawn["cancelled"]
+    assert "Import Mien Track" in drawn["nothing to show"]
+    assert "Solved Lens" not in drawn["nothing to show"]
+    assert "Solved Lens" in drawn["result"] and "Relight" in drawn["result"]
+    assert "Server Key" in drawn["connect"] and "Check" in drawn["connect"]
+    assert "Install Backend" in drawn["local"] and "Offline Packages" in drawn["local"]
