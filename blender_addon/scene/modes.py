@@ -24,6 +24,8 @@ def object_mode(scene: bpy.types.Scene) -> Iterator[None]:
         try:
             yield
         finally:
+            # Collections may have been shown and hidden: 4.2 crashes on the outdated list.
+            layer.update()
             for other in layer.objects:
                 other.select_set(other in selected, view_layer=layer)
             layer.objects.active = active
@@ -42,6 +44,7 @@ def edit_mode(subject: bpy.types.Object) -> Iterator[None]:
     ]
     for found, *_ in hidden_collections:
         found.exclude = found.hide_viewport = found.collection.hide_viewport = False
+    layer.update()
     subject.hide_viewport = False
     subject.hide_set(False, view_layer=layer)
     layer.objects.active = subject
