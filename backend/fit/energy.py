@@ -20,6 +20,8 @@ CHUNK = 16
 TEMPORAL_STRIDE = 4
 # Rotation about the gaze cannot be seen: held a hundred times harder than the gaze itself.
 TORSION = 100.0
+# What is left of the priors where there is nothing to see: enough that no frame is undetermined.
+UNSEEN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Energy:
     centre: Tensor
     """(2,) principal point, pixels."""
     target: terms.Target
+    seen: Tensor
+    """(F,) 1 for frames with landmarks. The others have no prior of their own, lest it draw them
+    to rest: their neighbours carry them."""
     settings: FitSettings
     prior: GaussianMixture
     face_size: Tensor
@@ -83,7 +88,7 @@ class Energy:
     def _expression_terms(self, state: State) -> list[tuple[Tensor, Tensor]]:
         s = self.settings
         return [
-            terms.expression_residual(state.expression, s.expression_weight),
+            terms.expression_residual(state.expression, self._held() * s.expression_weight),
             terms.range_residual(state.expression, s.range_weight),
         ]
 
@@ -91,7 +96,10 @@ class Energy:
         s = self.settings
         eye = [s.eye_weight, s.eye_weight, TORSION * s.eye_weight]
         weights = self.face_size.new_tensor([[s.joint_weight] * 3, eye, eye])
-        return terms.joint_residual(state.rotmat[:, 1:], weights)
+        return terms.joint_residual(state.rotmat[:, 1:], self._held()[:, None, None] * weights)
+
+    def _held(self) -> Tensor:
+        return self.seen.clamp_min(UNSEEN)
 
     def _temporal_gain(self) -> Tensor:
         assert self.link is not None
@@ -171,7 +179,9 @@ class _Sparse:
     def last(self) -> _Sparse:
         """The last frame alone."""
         shared = self.by_shared
-        return _Sparse(self.pixels[-1:], self.by_frame[-1:], None if shared is None else shared[-1:])
+        return _Sparse(
+            self.pixels[-1:], self.by_frame[-1:], None if shared is None else shared[-1:]
+        )
 
     def after(self, other: _Sparse) -> _Sparse:
         """These frames with `other` before them."""
@@ -179,5 +189,7 @@ class _Sparse:
         if self.by_shared is not None and other.by_shared is not None:
             shared = torch.cat([other.by_shared, self.by_shared])
         return _Sparse(
-            torch.cat([other.pixels, self.pixels]), torch.cat([other.by_frame, self.by_frame]), shared
+            torch.cat([other.pixels, self.pixels]),
+            torch.cat([other.by_frame, self.by_frame]),
+            shared,
         )

@@ -161,7 +161,7 @@ class PosedPoints:
     def pixels_jacobian(
         self, state: State, centre: Tensor, shared: bool = True
     ) -> tuple[Tensor, PixelJacobian]:
-        """Projections (F,L,2) with their derivatives, those by the shot's parameters if `shared`."""
+        """Projections (F,L,2) and their derivatives, those by shared parameters if `shared`."""
         rotation, offset, centres = self._transforms(state)
         bind = self._bind(state)
         blended = torch.einsum("lj,fjab->flab", self.skin, rotation)
@@ -193,7 +193,9 @@ class PosedPoints:
         moves, shares = [], []
         for joint, parent in enumerate(JOINT_PARENTS):
             hold = eye - state.rotmat[:, joint]
-            moves.append((hold if parent < 0 else rotation[:, parent] @ hold) @ self.joints_basis[joint])
+            moves.append(
+                (hold if parent < 0 else rotation[:, parent] @ hold) @ self.joints_basis[joint]
+            )
             shares.append(self.skin[:, list(BELOW[joint])].sum(-1))
         # (F,2L,12) @ (F,12,100)
         weighted = torch.stack([s[:, None, None] * by_point for s in shares], dim=-2)

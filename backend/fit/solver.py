@@ -22,9 +22,11 @@ import torch
 from torch import Tensor
 
 # Damping starts low since starts are good, and gives up where no step helps any more.
-FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e-7, 1e6
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-9, 1e6
+# A step under more damping than this may be small because of it: not yet a sign of a minimum.
+FAIR_DAMPING = 1e-6
 # Added to every diagonal entry, relative to the mean: unseen parameters stay where they are.
-RIDGE = 1e-7
+RIDGE = 1e-9
 
 
 @dataclass
@@ -82,7 +84,7 @@ class NormalEquations:
             self._add_shared(residual, by_shared)
 
     def add_diagonal(self, columns: slice, residual: Tensor, derivative: Tensor) -> None:
-        """Add residuals (F,n) of which each sees one parameter of its block, with derivative (F,n)."""
+        """Add residuals (F,n) that see one parameter of their block each, with derivative (F,n)."""
         self.block.diagonal(dim1=-2, dim2=-1)[:, columns] += derivative.square()
         self.block_gradient[:, columns] += derivative * residual
 
@@ -208,8 +210,8 @@ def minimise(
 ) -> tuple[StateT, Minimisation]:  # fmt: skip
     """Levenberg-Marquardt: a step that raises the cost is rejected and the damping raised.
 
-    linearise gives the normal equations at a state; cost evaluates a state. It ends when an
-    iteration lowers the cost by less than the share `tolerance`, or when no step lowers it.
+    linearise gives the normal equations at a state; cost evaluates a state. It ends when a
+    lightly damped step lowers the cost by less than the share `tolerance`, or none lowers it.
     on_iteration is called before each trial and may raise to stop.
     """
     report = Minimisation([cost(state)])
@@ -230,9 +232,9 @@ def minimise(
                 report.costs.append(value)
                 break
             report.rejected += 1
-            damping *= 6.0
+            damping *= 8.0
         after = report.costs[-1]
-        if not before - after > tolerance * before:
+        if after == before or (before - after < tolerance * before and damping <= FAIR_DAMPING):
             break
-        damping = max(damping / 4.0, LEAST_DAMPING)
+        damping = max(damping / 10.0, LEAST_DAMPING)
     return state, report

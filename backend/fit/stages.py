@@ -3,240 +3,152 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backend.errors import BadInputError, CancelledError, NoFaceError
-from backend.geometry.cameras import focal_from_field_of_view
+from backend.errors import CancelledError
 from backend.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from backend.head import Head
-from backend.head.landmarks import layout
 
 from . import start
-from .energy import Energy
-from .posed_points import PosedPoints, State
-from .settings import FitSettings, FrameFit, ShotFit
-from .solver import Minimisation, minimise
-from .terms import Target
+from .posed_points import State
+from .problem import MOTION, Free, Problem
+from .settings import FitSettings, ShotFit
+from .solver import Minimisation
 
-Progress = Callable[[str, float], None]
+ProgressCallback = Callable[[str, float], None]
 # Far-off starts are pulled in from this many deviations before hands and hair are told apart.
-LOOSE = 30.0
-FRAME_ITERATIONS = 6
-POLISH_ITERATIONS = 6
+LOOSE_SIGMAS = 30.0
+POSE_ITERATIONS, POLISH_ITERATIONS, CLAMP_ITERATIONS = 6, 8, 2
 
 
-def _check(landmarks_2d: NDArray, sigma: NDArray, count: int, settings: FitSettings) -> None:
-    if landmarks_2d.shape[1:] != (count, 2) or sigma.shape != landmarks_2d.shape[:2]:
-        raise BadInputError(
-            f"landmarks {landmarks_2d.shape} and sigma {sigma.shape} do not fit a layout of {count} points"
-        )
-    if settings.focal_px is not None and settings.focal_px <= 0:
-        raise BadInputError(f"a focal length of {settings.focal_px} px: it must be positive")
+@dataclass
+class _Run:
+    """Minimisations one after the other, with progress told and cancelling asked for."""
 
+    problem: Problem
+    report: ProgressCallback
+    cancelled: Callable[[], bool]
+    began: float = 0.0
+    """Share of the whole fit that is done."""
+    last: Minimisation = field(default_factory=Minimisation)
 
-class _Fitter:
-    """One shot's observations on the head's device, and minimisations over parts of it."""
+    def stage(
+        self, state: State, free: Free, iterations: int, robust: float, until: float,
+        rows: NDArray[np.int64] | None = None, link: Tensor | None = None,
+    ) -> State:  # fmt: skip
+        """Minimise; `until` is the share of the whole fit that is done afterwards."""
 
-    def __init__(
-        self, head: Head, layout_name: str, landmarks_2d: NDArray, sigma: NDArray,
-        found: NDArray[np.bool_], image_size: tuple[int, int], settings: FitSettings,
-    ) -> None:  # fmt: skip
-        self.settings, self.found = settings, found
-        lay = layout(layout_name)
-        _check(landmarks_2d, sigma, len(lay), settings)
-        self.like = head.template
-        self.prior = head.identity_prior
-        width, height = image_size
-        self.centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        self.points = PosedPoints.of(head, lay)
-        self.size = start.face_size(landmarks_2d)
-        self.typical = float(np.median(self.size[found]))
-        usable = found[:, None] & np.isfinite(sigma) & np.isfinite(landmarks_2d).all(-1)
-        floor = settings.sigma_floor * np.where(found, self.size, 1.0)[:, None]
-        precision = np.where(usable, 1.0 / np.maximum(np.where(usable, sigma, 1.0), floor), 0.0)
-        self.landmarks_2d = np.where(usable[..., None], landmarks_2d, 0.0).astype(np.float64)
-        self.sigma = np.where(usable, sigma, np.inf)
-        self.target = Target(self._tensor(self.landmarks_2d), self._tensor(precision))
-        self.focal_start = settings.focal_px or focal_from_field_of_view(
-            np.radians(settings.field_of_view_deg), width
-        )
+        def tick(i: int) -> None:
+            if self.cancelled():
+                raise CancelledError("the fit was cancelled")
+            self.report("fit", self.began + (until - self.began) * i / iterations)
 
-    def _tensor(self, x: ArrayLike) -> Tensor:
-        return torch.as_tensor(np.asarray(x)).to(self.like)
-
-    def start(self) -> State:
-        """Poses by PnP of the mean face; frames without a face between their neighbours."""
-        rigid = self.points.template.double().cpu().numpy()
-        focal = self.focal_start
-        K = np.array([[focal, 0, self.centre[0]], [0, focal, self.centre[1]], [0, 0, 1]])
-        frames = len(self.found)
-        rotvec, translation = np.zeros((frames, 3)), np.zeros((frames, 3))
-        for f in np.flatnonzero(self.found):
-            rotvec[f], translation[f] = start.solve_pose(rigid, self.landmarks_2d[f], self.sigma[f], K)
-        rotvec, translation = start.fill_poses(rotvec, translation, self.found)
-        rotmat = torch.eye(3).to(self.like).expand(frames, 4, 3, 3).clone()
-        rotmat[:, 0] = rotvec_to_rotmat(self._tensor(rotvec))
-        neck = self.points.joints_template[0]
-        # The root turns about the neck joint: R (x - c) + c + t = R x + t_pnp.
-        moved = self._tensor(translation) + (rotmat[:, 0] @ neck) - neck
-        zeros = self.like.new_zeros
-        return State(zeros(frames, 52), rotmat, moved, zeros(100), self.like.new_tensor(np.log(focal)))
-
-    def minimise(
-        self, state: State, rows: NDArray[np.int64] | None, link: Tensor | None, robust: float,
-        what: str, iterations: int, on_iteration: Callable[[int], None] = lambda i: None,
-    ) -> tuple[State, Minimisation]:  # fmt: skip
-        """Minimise over the frames `rows` (all where None).
-
-        what: letters of the free parameters: p pose, e expression, j joints and eyes, i identity,
-        f focal length.
-        """
-        target = self.target
-        part = state
-        if rows is not None:
-            index = torch.as_tensor(rows, device=self.like.device)
-            target = Target(target.landmarks_2d[index], target.precision[index])
-            part = state.frames(index)
-        energy = Energy(
-            self.points, self._tensor(self.centre), target, self.settings, self.prior,
-            self.like.new_tensor(self.typical), link, self.like.new_tensor(np.log(self.focal_start)),
-            robust, "i" in what or "f" in what,
-        )  # fmt: skip
-        free_block = torch.zeros(67, dtype=torch.bool, device=self.like.device)
-        free_block[:52] = "e" in what
-        free_block[52:55] = free_block[64:] = "p" in what
-        free_block[55:64] = "j" in what
-        free_shared = torch.zeros(101, dtype=torch.bool, device=self.like.device)
-        free_shared[:100] = "i" in what
-        free_shared[100] = "f" in what
-        part, report = minimise(
-            part, energy.linearise, energy.cost, free_block, free_shared, iterations,
-            self.settings.tolerance, on_iteration,
-        )  # fmt: skip
-        if rows is None:
-            return part, report
-        whole = replace(
-            state, expression=state.expression.clone(), rotmat=state.rotmat.clone(),
-            translation=state.translation.clone(), identity=part.identity, log_focal=part.log_focal,
-        )  # fmt: skip
-        whole.expression[index], whole.rotmat[index] = part.expression, part.rotmat
-        whole.translation[index] = part.translation
-        return whole, report
+        state, self.last = self.problem.minimise(state, free, iterations, robust, rows, link, tick)
+        self.began = until
+        return state
 
 
 @torch.no_grad()
 def fit_shot(
-    head: Head, layout_name: str, landmarks_2d: NDArray, landmark_sigma: NDArray,
-    found: NDArray[np.bool_], image_size: tuple[int, int], settings: FitSettings | None = None,
-    progress: Progress | None = None, cancelled: Callable[[], bool] | None = None,
+    head: Head, layout_name: str, landmarks_2d: ArrayLike, landmark_sigma: ArrayLike,
+    found: ArrayLike, image_size: tuple[int, int], settings: FitSettings | None = None,
+    progress: ProgressCallback | None = None, cancelled: Callable[[], bool] | None = None,
 ) -> ShotFit:  # fmt: skip
     """Fit one identity, one focal length and every frame's pose and expression to a shot.
 
     Args: landmarks_2d (F,L,2) and landmark_sigma (F,L) pixels of the layout's points; found (F,);
-    image_size (width, height); progress is told (stage, 0 to 1); cancelled is polled.
-    Frames not found have no data term: neighbours carry them. Raises: NoFaceError without any
-    found frame, CancelledError, BadInputError for shapes that do not fit.
+    image_size (width, height); progress is told (stage, 0 to 1); cancelled is asked before every
+    step. Frames not found have no data term: their neighbours carry them. Raises: NoFaceError
+    without any found frame, CancelledError, BadInputError for shapes that do not fit.
     """
     settings = settings or FitSettings()
-    found = np.asarray(found, bool)
-    if not found.any():
-        raise NoFaceError("no frame has a face to fit")
-    report = progress or (lambda stage, fraction: None)
-    fitter = _Fitter(
-        head, layout_name, np.asarray(landmarks_2d, np.float64), np.asarray(landmark_sigma, np.float64),
-        found, image_size, settings,
-    )  # fmt: skip
-    done, planned = [0], [1]
+    run = _Run(
+        Problem.of(head, layout_name, landmarks_2d, landmark_sigma, found, image_size, settings),
+        progress or (lambda stage, fraction: None),
+        cancelled or (lambda: False),
+    )
+    problem, most, robust = run.problem, settings.iterations, settings.robust_sigmas
+    camera = Free.FOCAL if settings.focal_px is None else Free(0)
+    person = Free.IDENTITY | camera
 
-    def tick(_: int) -> None:
-        if cancelled is not None and cancelled():
-            raise CancelledError("the fit was cancelled")
-        done[0] += 1
-        report("fit", min(done[0] / planned[0], 1.0))
+    # The person and the camera, from frames that differ most.
+    state = problem.start()
+    keys = start.choose_keys(
+        problem.landmarks_2d, problem.sigma, problem.found, settings.key_frames
+    )
+    state = run.stage(state, Free.POSE, POSE_ITERATIONS, LOOSE_SIGMAS, 0.05, keys)
+    state = run.stage(state, MOTION & ~Free.JOINTS, most, LOOSE_SIGMAS, 0.1, keys)
+    state = run.stage(state, MOTION & ~Free.JOINTS | Free.IDENTITY, most, LOOSE_SIGMAS, 0.2, keys)
+    state = run.stage(state, MOTION | person, most, robust, 0.35, keys)
 
-    f = "" if settings.focal_px is not None else "f"
-    n = settings.iterations
-    planned[0] = 3 * n + 10 + POLISH_ITERATIONS
-    tick(0)
-    state = fitter.start()
-    keys = start.choose_keys(fitter.landmarks_2d, fitter.sigma, found, settings.key_frames)
-    run = fitter.minimise
-    state, _ = run(state, keys, None, LOOSE, "p", 6, tick)
-    state, _ = run(state, keys, None, LOOSE, "pei", n, tick)
-    state, result = run(state, keys, None, settings.robust_sigmas, "peji" + f, n, tick)
-    if len(found) > 1:
-        state = _spread_from_keys(fitter, state, keys)
-        seen = np.flatnonzero(found)
-        state, _ = run(state, seen, None, LOOSE, "p", 4, tick)
-        link = start.link_frames(fitter.landmarks_2d, found, fitter.size, settings.largest_gap)
-        linked = fitter._tensor(link)
-        state, _ = run(state, None, linked, settings.robust_sigmas, "pej", n, tick)
-        state, result = run(state, None, linked, settings.robust_sigmas, "peji" + f, POLISH_ITERATIONS, tick)
-    report("fit", 1.0)
-    rotations = rotmat_to_rotvec(state.rotmat)
-    numpy = lambda x: x.cpu().numpy().astype(np.float32)  # noqa: E731
+    # Every frame with that person, then all parameters of all frames at once.
+    state = _spread_from_keys(problem, state, keys)
+    state = run.stage(
+        state, Free.POSE, POSE_ITERATIONS, LOOSE_SIGMAS, 0.4, np.flatnonzero(problem.found)
+    )
+    links = start.link_frames(
+        problem.landmarks_2d, problem.found, problem.size, settings.largest_gap
+    )
+    link = problem.tensor(links) if len(links) else None
+    state = _carry(problem, state, links)
+    state = run.stage(state, MOTION, most, robust, 0.6, link=link)
+    state = run.stage(state, MOTION | person, POLISH_ITERATIONS, robust, 0.95, link=link)
+    history = tuple(run.last.costs)
+
+    # What leaves is within 0 to 1; the poses answer for the little that was cut off.
+    state = replace(state, expression=state.expression.clamp(0, 1))
+    state = run.stage(state, Free.POSE | Free.JOINTS, CLAMP_ITERATIONS, robust, 1.0, link=link)
+    state = _carry(problem, state, links)
+    run.report("fit", 1.0)
     return ShotFit(
-        numpy(state.identity), numpy(state.expression.clamp(0, 1)), numpy(rotations),
-        numpy(state.translation), float(state.log_focal.exp()), found, tuple(result.costs),
+        _numpy(state.identity), _numpy(state.expression), _numpy(rotmat_to_rotvec(state.rotmat)),
+        _numpy(state.translation), float(state.log_focal.exp()), problem.found, history,
     )  # fmt: skip
 
 
-def _spread_from_keys(fitter: _Fitter, state: State, keys: NDArray[np.int64]) -> State:
+def _spread_from_keys(problem: Problem, state: State, keys: NDArray[np.int64]) -> State:
     """Expressions and depths of the frames between keys, interpolated from the keys' fit.
 
-    The keys have moved to the solved focal length; the others still sit at the first one's depth.
+    The keys have moved to the solved focal length and size of the head; the others still sit at
+    the first one's depth.
     """
-    frames = np.arange(len(fitter.found))
-    expression = state.expression.cpu().numpy()
-    between = np.stack([np.interp(frames, keys, expression[keys, k]) for k in range(52)], axis=1)
-    factor = float(state.log_focal.exp()) / fitter.focal_start
-    other = np.setdiff1d(frames, keys)
+    frames = np.arange(len(problem.found))
+    expression = state.expression.double().cpu().numpy()
+    between = np.stack(
+        [np.interp(frames, keys, expression[keys, k]) for k in range(expression.shape[1])], axis=1
+    )
+    moved = problem.start().translation[keys, 2] / state.translation[keys, 2]
+    other = torch.as_tensor(np.setdiff1d(frames, keys), device=moved.device)
     translation = state.translation.clone()
-    scale = translation.new_ones(3)
-    scale[2] = factor
-    translation[other] = translation[other] * scale
-    return replace(state, expression=fitter._tensor(between), translation=translation)
+    translation[other] /= moved.median()
+    return replace(state, expression=problem.tensor(between), translation=translation)
 
 
-@torch.no_grad()
-def fit_frame(
-    head: Head, layout_name: str, landmarks_2d: NDArray, landmark_sigma: NDArray,
-    image_size: tuple[int, int], settings: FitSettings | None = None, previous: FrameFit | None = None,
-    identity: NDArray | None = None,
-) -> FrameFit:  # fmt: skip
-    """Fit pose and expression of one frame (L,2), (L,), identity and focal length given.
+def _carry(problem: Problem, state: State, links: NDArray[np.float64]) -> State:
+    """Fill the frames that no temporal term reaches, after `start.carried_from`."""
+    source_a, source_b, share = start.carried_from(
+        problem.landmarks_2d, problem.found, problem.size, links
+    )
+    alone = np.flatnonzero(source_a >= 0)
+    if len(alone) == 0:
+        return state
+    device = state.expression.device
+    a, b = (torch.as_tensor(x[alone], device=device) for x in (source_a, source_b))
+    w = torch.as_tensor(share[alone]).to(state.expression)[:, None]
+    turn = rotmat_to_rotvec(state.rotmat[b] @ state.rotmat[a].transpose(-1, -2))
+    part = replace(
+        state,
+        expression=torch.lerp(state.expression[a], state.expression[b], w),
+        rotmat=rotvec_to_rotmat(w[..., None] * turn) @ state.rotmat[a],
+        translation=torch.lerp(state.translation[a], state.translation[b], w),
+    )
+    return state.with_frames(torch.as_tensor(alone, device=device), part)
 
-    previous: the last frame's fit, where this one starts; identity (100,), the mean where None.
-    The focal length is the settings', or that of the starting field of view.
-    """
-    settings = settings or FitSettings()
-    fitter = _Fitter(
-        head, layout_name, np.asarray(landmarks_2d, np.float64)[None],
-        np.asarray(landmark_sigma, np.float64)[None], np.ones(1, bool), image_size, settings,
-    )  # fmt: skip
-    state = fitter.start()
-    if previous is not None:
-        jump = start.face_size(fitter.landmarks_2d)[0]
-        warm = replace(
-            state,
-            expression=fitter._tensor(previous.expression)[None],
-            rotmat=rotvec_to_rotmat(fitter._tensor(previous.rotations))[None],
-            translation=fitter._tensor(previous.translation)[None],
-        )
-        error = (fitter.points.pixels(warm, fitter._tensor(fitter.centre))[0] - fitter.target.landmarks_2d[0]).norm(dim=-1).median()
-        if float(error) < 0.2 * jump:
-            state = warm
-    if identity is not None:
-        state = replace(state, identity=fitter._tensor(identity))
-    state, _ = fitter.minimise(state, None, None, LOOSE, "p", 2)
-    state, result = fitter.minimise(state, None, None, settings.robust_sigmas, "pej", FRAME_ITERATIONS)
-    numpy = lambda x: x[0].cpu().numpy().astype(np.float32)  # noqa: E731
-    return FrameFit(
-        numpy(state.expression.clamp(0, 1)), numpy(rotmat_to_rotvec(state.rotmat)),
-        numpy(state.translation), float(state.log_focal.exp()), result.costs[-1],
-    )  # fmt: skip
+
+def _numpy(x: Tensor) -> NDArray[np.float32]:
+    return x.cpu().numpy().astype(np.float32)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 Array = NDArray[np.float64]
-# A jump of the landmarks' mean by this share of the face between frames is a cut.
-CUT = 0.4
+# A jump of the landmarks by this share of the face from frame to frame is a cut, and so is a
+# change of its size by this logarithm.
+CUT_JUMP, CUT_GROWTH = 0.4, 0.25
 # The face shape hardly constrains a pose by points that expressions move; these are enough.
 MOST_PNP_POINTS = 160
 
 
 def face_size(landmarks_2d: Array) -> Array:
-    """(F,) size of the face in pixels: the diagonal of its landmarks' spread, nan without any."""
-    spread = landmarks_2d.std(axis=1)
-    return 3.0 * np.hypot(spread[..., 0], spread[..., 1])
+    """(F,) size of the face in pixels: thrice its landmarks' spread; nan without any."""
+    count = np.isfinite(landmarks_2d[..., 0]).sum(axis=1, keepdims=True)
+    count = np.where(count > 0, count, np.nan)
+    offset = landmarks_2d - np.nansum(landmarks_2d, axis=1, keepdims=True) / count[..., None]
+    return 3.0 * np.sqrt(np.nansum(offset**2, axis=(1, 2)) / count[:, 0])
 
 
-def solve_pose(
-    points: Array, landmarks_2d: Array, sigma: Array, K: Array
-) -> tuple[Array, Array]:
+def solve_pose(points: Array, landmarks_2d: Array, sigma: Array, K: Array) -> tuple[Array, Array]:
     """Pose of the rigid points (L,3) that projects them on the landmarks (L,2).
 
     sigma (L,): the more certain half of the landmarks decides. Returns the rotation vector (3,) and
@@ -32,7 +35,9 @@ def solve_pose(
     best = best[:: max(1, len(best) // MOST_PNP_POINTS)]
     object_points = np.ascontiguousarray(points[best], np.float64)
     image_points = np.ascontiguousarray(landmarks_2d[best], np.float64)
-    found, rotvec, translation = cv2.solvePnP(object_points, image_points, K, None, flags=cv2.SOLVEPNP_SQPNP)
+    found, rotvec, translation = cv2.solvePnP(
+        object_points, image_points, K, None, flags=cv2.SOLVEPNP_SQPNP
+    )
     if not found or not np.isfinite(translation).all() or translation[2, 0] < 0.05:
         # A face-on start at the distance at which the spreads agree.
         scale = image_points.std(axis=0).sum() / max(object_points[:, :2].std(axis=0).sum(), 1e-9)
@@ -46,27 +51,58 @@ def solve_pose(
     return rotvec[:, 0], translation[:, 0]
 
 
-def link_frames(landmarks_2d: Array, found: NDArray[np.bool_], size: Array, largest_gap: int) -> Array:
-    """(F-1,) 1 where a frame and the next belong to one motion, 0 at cuts and long absences."""
-    frames = len(found)
-    link = np.ones(max(frames - 1, 0))
-    seen = np.flatnonzero(found)
-    for a, b in zip(seen[:-1], seen[1:], strict=True):
-        jump = np.linalg.norm(np.median(landmarks_2d[b] - landmarks_2d[a], axis=0)) / (b - a)
-        if jump > CUT * min(size[a], size[b]) or b - a - 1 > largest_gap:
+def link_frames(
+    landmarks_2d: Array, found: NDArray[np.bool_], size: Array, largest_gap: int
+) -> Array:
+    """(F-1,) 1 where a frame and the next belong to one motion, 0 at cuts and long absences.
+
+    A cut is a jump of the landmarks, or of the face's size, that no face makes in that time.
+    """
+    link = np.ones(max(len(found) - 1, 0))
+    for a, b in pairwise(np.flatnonzero(found)):
+        if b - a - 1 > largest_gap or _is_cut(landmarks_2d, size, a, b):
             link[a:b] = 0.0
     return link
 
 
-def choose_keys(landmarks_2d: Array, sigma: Array, found: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-    """Up to `count` found frames that differ most in pose and expression, the uncertain left out."""
+def _is_cut(landmarks_2d: Array, size: Array, a: int, b: int) -> bool:
+    jump = np.linalg.norm(np.median(landmarks_2d[b] - landmarks_2d[a], axis=0)) / (b - a)
+    growth = abs(np.log(size[b] / size[a])) / (b - a)
+    return bool(jump > CUT_JUMP * min(size[a], size[b]) or growth > CUT_GROWTH)
+
+
+def carried_from(
+    landmarks_2d: Array, found: NDArray[np.bool_], size: Array, link: Array
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """Where frames come from that no temporal term reaches: two sources (F,), share of the second.
+
+    A long absence goes over from its last seen frame to the next one; at a cut each half holds the
+    pose on its own side. Sources are -1 for frames with landmarks and for those that are linked.
+    """
+    frames = len(found)
+    first, second = np.full(frames, -1), np.full(frames, -1)
+    share = np.zeros(frames)
+    for a, b in pairwise(np.flatnonzero(found)):
+        if b - a > 1 and link[a] == 0:
+            first[a + 1 : b], second[a + 1 : b] = a, b
+            share[a + 1 : b] = np.arange(1, b - a) / (b - a)
+            if _is_cut(landmarks_2d, size, a, b):
+                share[a + 1 : b] = np.round(share[a + 1 : b])
+    return first, second, share
+
+
+def choose_keys(
+    landmarks_2d: Array, sigma: Array, found: NDArray[np.bool_], count: int
+) -> NDArray[np.int64]:
+    """Up to `count` found frames that differ most in pose and expression, no uncertain ones."""
     seen = np.flatnonzero(found)
     if len(seen) <= count:
         return seen
-    doubt = np.median(sigma[seen], axis=1) / face_size(landmarks_2d[seen])
+    size = face_size(landmarks_2d)
+    doubt = np.median(sigma[seen], axis=1) / size[seen]
     seen = seen[doubt <= np.quantile(doubt, 0.85)]
     shape = landmarks_2d[seen] - landmarks_2d[seen].mean(axis=1, keepdims=True)
-    shape = (shape / face_size(landmarks_2d[seen])[:, None, None]).reshape(len(seen), -1)
+    shape = (shape / size[seen][:, None, None]).reshape(len(seen), -1)
     chosen = [int(np.linalg.norm(shape - shape.mean(axis=0), axis=1).argmin())]
     distance = np.linalg.norm(shape - shape[chosen[0]], axis=1)
     while len(chosen) < min(count, len(seen)):

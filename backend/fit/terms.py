@@ -79,10 +79,10 @@ def _log_joint(identity: Tensor, prior: GaussianMixture) -> tuple[Tensor, Tensor
     return prior.weights.log() + log_det - 0.5 * whitened.square().sum(-1), whitened
 
 
-def expression_residual(expression: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """E_expression = |psi|^2: residual (F,52) and its diagonal Jacobian (F,52)."""
-    gain = weight**0.5
-    return gain * expression, torch.full_like(expression, gain)
+def expression_residual(expression: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """E_expression = |psi|^2: residual (F,52) and its diagonal Jacobian (F,52); weight (F,)."""
+    gain = weight.sqrt()[:, None].expand_as(expression)
+    return gain * expression, gain
 
 
 def range_residual(expression: Tensor, weight: float) -> tuple[Tensor, Tensor]:
@@ -96,7 +96,7 @@ def range_residual(expression: Tensor, weight: float) -> tuple[Tensor, Tensor]:
 def joint_residual(rotmat: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """E_joints = |theta_i|^2 without the root: residual (F,9) and Jacobian (F,9,9).
 
-    Args: rotmat (F,3,3,3) of head, left and right eye; weights (3,3) by joint and axis. The
+    Args: rotmat (F,3,3,3) of head, left and right eye; weights (F,3,3) by joint and axis. The
     Jacobian is by the joints' left increments.
     """
     rotvec = rotmat_to_rotvec(rotmat)

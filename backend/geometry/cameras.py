@@ -22,7 +22,7 @@ def project(points: Tensor, focal_px: Tensor, centre: Tensor) -> Tensor:
 
 
 def project_jacobian(points: Tensor, focal_px: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of `project`: (...,2,3) by the point and (...,2) by the logarithm of the focal."""
+    """Derivatives of `project`: (...,2,3) by the point, (...,2) by the focal length's logarithm."""
     depth = points[..., 2:].clamp_min(NEAR)
     ray = points[..., :2] / depth
     by_log_focal = focal_px * ray
@@ -30,10 +30,17 @@ def project_jacobian(points: Tensor, focal_px: Tensor) -> tuple[Tensor, Tensor]:
     eye = torch.eye(2, dtype=points.dtype, device=points.device)
     in_front = (points[..., 2:] > NEAR).to(points)
     by_depth = -ray * in_front
-    by_point = scale * torch.cat([eye.expand(*points.shape[:-1], 2, 2), by_depth[..., None]], dim=-1)
+    by_point = scale * torch.cat(
+        [eye.expand(*points.shape[:-1], 2, 2), by_depth[..., None]], dim=-1
+    )
     return by_point, by_log_focal
 
 
 def focal_from_field_of_view(field_of_view: float, width: int) -> float:
     """Focal length in pixels of a horizontal field of view (radians) over an image's width."""
     return 0.5 * width / math.tan(0.5 * field_of_view)
+
+
+def field_of_view_from_focal(focal_px: float, width: int) -> float:
+    """Horizontal field of view (radians) of a focal length in pixels over an image's width."""
+    return 2.0 * math.atan(0.5 * width / focal_px)

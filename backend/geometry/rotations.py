@@ -63,9 +63,10 @@ def left_jacobian_inverse(rotvec: Tensor) -> Tensor:
     Solà et al., A micro Lie theory, equation 146.
     """
     square = (rotvec**2).sum(-1)[..., None, None]
-    small = square < 1e-6
-    angle = torch.where(small, torch.ones_like(square), square).sqrt()
-    exact = 1 / angle**2 - (1 + angle.cos()) / (2 * angle * angle.sin())
-    factor = torch.where(small, torch.full_like(square, 1 / 12) + square / 720, exact)
+    small = square < 1e-4
+    half = 0.5 * torch.where(small, torch.ones_like(square), square).sqrt()
+    # The equation's (1 + cos) / sin is cot of the half angle, which also holds at pi.
+    exact = (1 - half / half.tan()) / (4 * half**2)
+    factor = torch.where(small, 1 / 12 + square / 720, exact)
     k = skew(rotvec)
     return torch.eye(3, dtype=rotvec.dtype, device=rotvec.device) - 0.5 * k + factor * (k @ k)
