@@ -36,6 +36,8 @@ from .shards import KIND_PORTRAIT, ShardWriter
 _FIT_FIELDS = ("identity", "expression", "rotation", "gaze", "translation", "focal_px", "cost")
 # Skins beyond these show glasses, hair or hard shadows (see LiftedSkin).
 MAX_FRAMES, MAX_FOREIGN = 2.8, 2.3
+CHIN_Y = 0.122
+"""Metres, head frame: below lie the neck and the throat."""
 _SKIN_FIGURES = ("coverage", "sharpness", "colourfulness", "frames", "foreign")
 
 
@@ -247,6 +249,7 @@ def write_crops(
     faces = ShardWriter(folder, 1024, CROP, extra)
     background = ShardWriter(folder, 1024, CROP, extra)
     rng = np.random.default_rng(seed)
+    above = head.template[:, 1].numpy() < CHIN_Y
     n_faces = n_background = 0
     for number in tqdm(range(len(portraits)), desc="crops", unit="portrait"):
         image = portraits.image(number)
@@ -256,7 +259,7 @@ def write_crops(
         padding = cv2.BORDER_REFLECT_101 if rng.random() < 0.5 else cv2.BORDER_CONSTANT
         crop = maker.make(image, vertices, K, portraits.landmarks[number], coefficients, padding)
         flat = vertices[:, :2] / vertices[:, 2:] * K[0, 0] + K[:2, 2]
-        for window in background_windows(image, flat, rng, negatives):
+        for window in background_windows(image, flat[above], rng, negatives):
             background.add(
                 images=window, has_face=0, valid=np.zeros(703), kind=KIND_PORTRAIT,
                 camera=np.zeros(20), coefficients=np.zeros(152),

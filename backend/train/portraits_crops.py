@@ -127,7 +127,9 @@ class CropMaker:
         height, width = image.shape[:2]
         pixels = to_pixels(torch.from_numpy(vertices), torch.from_numpy(K).float())
         flat = pixels[:, :2].numpy()
-        visible_vertex = self._visible(vertices, pixels, (width, height))
+        depth = rasterize(pixels, self._solid, (width, height))[2].numpy()
+        normals = vertex_normals(torch.from_numpy(vertices), self.head.faces).numpy()
+        visible_vertex = _in_front(vertices, normals, flat, depth)
         scale = 0.093 * K[0, 0] / float(np.median(vertices[:, 2]))
         residual = observed[self.found.mediapipe] - self._surface(flat)
         error = np.linalg.norm(residual, axis=1) / scale
@@ -143,7 +145,7 @@ class CropMaker:
         contour = contour_points(candidates + moved)
 
         inside = (points > -0.5).all(1) & (points < [width - 0.5, height - 0.5]).all(1)
-        visible = self._visible_points(vertices, pixels, (width, height)) & inside
+        visible = inside & self._visible_points(vertices, normals, flat, depth)
         outline = np.concatenate([contour, points[17:68]])
         low, high = outline.min(axis=0), outline.max(axis=0)
         side = float((high - low).max()) * _WINDOW
@@ -162,36 +164,37 @@ class CropMaker:
             float(np.clip(1.4 - mean_error / 0.02, 0.3, 1.0)), camera, coefficients,
         )  # fmt: skip
 
-    def _visible(
-        self, vertices: np.ndarray, pixels: torch.Tensor, image_size: tuple[int, int]
-    ) -> np.ndarray:
-        """(N,) whether vertices face the camera with nothing of the head in front."""
-        normals = vertex_normals(torch.from_numpy(vertices), self.head.faces).numpy()
-        facing = -(normals * vertices).sum(1) / np.linalg.norm(vertices, axis=1) > 0.02
-        depth = self._depth(pixels, image_size)
-        at = np.round(pixels[:, :2].numpy()).astype(int)
-        x, y = at[:, 0].clip(0, image_size[0] - 1), at[:, 1].clip(0, image_size[1] - 1)
-        return facing & (vertices[:, 2] < depth[y, x] + _HIDDEN_DEPTH)
-
     def _visible_points(
-        self, vertices: np.ndarray, pixels: torch.Tensor, image_size: tuple[int, int]
+        self, vertices: np.ndarray, normals: np.ndarray, pixels: np.ndarray, depth: np.ndarray
     ) -> np.ndarray:
-        """(703,) the same for landmarks; lid margins and lips may lie a little deeper."""
-        points = self._points(vertices)
-        normals = vertex_normals(torch.from_numpy(vertices), self.head.faces).numpy()
+        """(703,) as `_in_front` for landmarks; lid margins and lips may lie a little deeper."""
         normal = np.where(self._rim[:, None], self._around @ normals, self._points(normals))
-        normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-        facing = -(normal * points).sum(1) / np.linalg.norm(points, axis=1) > -0.05
-        depth = self._depth(pixels, image_size)
         # The farthest surface within a pixel: points on an outline are seen there.
         farthest = cv2.dilate(np.where(np.isfinite(depth), depth, 0.0), np.ones((3, 3)))
-        at = np.round(self._points(pixels.numpy())[:, :2]).astype(int)
-        x, y = at[:, 0].clip(0, image_size[0] - 1), at[:, 1].clip(0, image_size[1] - 1)
         behind = np.where(self._rim, 2.0, 1.0) * _HIDDEN_DEPTH
-        return facing & (points[:, 2] < farthest[y, x] + behind)
+        points, at = self._points(vertices), self._points(pixels)
+        return _in_front(points, normal, at, farthest, behind, -0.05)
 
-    def _depth(self, pixels: torch.Tensor, image_size: tuple[int, int]) -> np.ndarray:
-        return rasterize(pixels, self._solid, image_size)[2].numpy()
+
+def _in_front(
+    points: np.ndarray,
+    normals: np.ndarray,
+    pixels: np.ndarray,
+    depth: np.ndarray,
+    behind: np.ndarray | float = _HIDDEN_DEPTH,
+    facing: float = 0.02,
+) -> np.ndarray:
+    """(P,) whether points face the camera with nothing of the head in front.
+
+    Args: points (P,3) metres, camera frame, and their normals; pixels (P,2); depth (H,W) metres;
+    behind: how far behind the nearest surface a point may lie; facing: least cosine.
+    """
+    length = np.linalg.norm(normals, axis=1) * np.linalg.norm(points, axis=1)
+    cosine = -(normals * points).sum(axis=1) / np.maximum(length, 1e-12)
+    height, width = depth.shape
+    at = np.round(pixels).astype(int)
+    x, y = at[:, 0].clip(0, width - 1), at[:, 1].clip(0, height - 1)
+    return (cosine > facing) & (points[:, 2] < depth[y, x] + behind)
 
 
 def _kernel(points: np.ndarray, anchors: np.ndarray) -> np.ndarray:
@@ -247,22 +250,24 @@ def head_pose(
 def background_windows(
     image: np.ndarray, head_points: np.ndarray, rng: np.random.Generator, count: int
 ) -> list[np.ndarray]:
-    """Up to `count` crops (CROP,CROP,3) that show nothing of the head.
+    """Up to `count` crops (CROP,CROP,3) that show nothing of the head above its chin.
 
-    Args: head_points (N,2) px of all the head's vertices.
+    Args: head_points (N,2) px of the vertices above the neck. Clothes, necks and backgrounds with
+    something in them are preferred to plain ones.
     """
     height, width = image.shape[:2]
     low, high = head_points.min(axis=0), head_points.max(axis=0)
-    # The vertices end at the neck; hair stands out beyond the skull.
-    room = 0.12 * (high - low)
-    low, high = low - room, high + room * [1.0, 0.0]
-    out: list[np.ndarray] = []
-    for _ in range(60):
-        side = float(np.exp(rng.uniform(np.log(0.13), np.log(0.55)))) * min(width, height)
+    room = 0.12 * (high - low)  # hair stands out beyond the skull, beards below the chin
+    low, high = low - room, high + room * [1.0, 0.5]
+    found: list[tuple[float, np.ndarray]] = []
+    for _ in range(80):
+        side = float(np.exp(rng.uniform(np.log(0.13), np.log(0.7)))) * min(width, height)
         x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
         apart = x > high[0] or x + side < low[0] or y > high[1] or y + side < low[1]
         if apart:
-            out.append(_cut(image, np.array([x, y]), side, cv2.BORDER_REFLECT_101))
-            if len(out) == count:
+            crop = _cut(image, np.array([x, y]), side, cv2.BORDER_REFLECT_101)
+            found.append((float(crop.std()) * rng.uniform(0.3, 1.0), crop))
+            if len(found) == 3 * count:
                 break
-    return out
+    found.sort(key=lambda entry: -entry[0])
+    return [crop for _, crop in found[:count]]
