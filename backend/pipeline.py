@@ -22,6 +22,7 @@ from backend.stages import (
     bake_texture,
     check_settings,
     fit_settings,
+    join_previews,
     observe_frames,
     pose_frames,
 )
@@ -48,8 +49,9 @@ def run_track(
     check_settings(settings)
     device = choose_device(settings.device)
     head = Head.load(device=device)
-    quality: Quality = "final" if settings.quality == "final" else "fast"
-    tracker = FaceTracker(DenseDetector.load(device=device), settings.subject, quality)
+    is_final = settings.quality == "final"
+    looks: Quality = "final" if is_final else "fast"
+    tracker = FaceTracker(DenseDetector.load(device=device), settings.subject, looks)
     report = Reporter(on_event, cancelled)
 
     report.result(model_result(head, torch.zeros(head.n_identity, device=device), is_final=False))
@@ -60,23 +62,27 @@ def run_track(
             "it shows a face at least a tenth as high as the picture."
         )
 
-    fit = fit_shot(
-        head,
-        LAYOUT,
-        shot.landmarks_2d,
-        shot.landmark_sigma,
-        shot.found,
-        footage.image_size,
-        fit_settings(settings),
-        report.progress,
-        cancelled,
-    )
+    if is_final:
+        fit = fit_shot(
+            head,
+            LAYOUT,
+            shot.landmarks_2d,
+            shot.landmark_sigma,
+            shot.found,
+            footage.image_size,
+            fit_settings(settings),
+            report.progress,
+            cancelled,
+        )
+    else:
+        fit = join_previews(head, shot)
     report.check()
 
     model = model_result(head, torch.as_tensor(fit.identity).to(device), is_final=True)
     report.result(model)
     frames = pose_frames(footage, head, shot, fit, report)
-    texture = bake_texture(footage, head, frames, settings.texture_size, report)
+    texture_size = settings.texture_size if is_final else 0
+    texture = bake_texture(footage, head, frames, texture_size, report)
     if texture is not None:
         report.result(TextureResult(texture=texture))
     K = intrinsics(fit.focal_px, footage.image_size)

@@ -31,8 +31,8 @@ class TrackSettings:
     """How to track one face through a shot."""
 
     quality: Literal["preview", "final"] = "final"
-    """"preview" fits frame by frame with an average face; "final" solves the person's face, the
-    focal length and the motion over the whole shot, and the texture."""
+    """"preview" goes frame by frame with an average face, without a texture; "final" solves the
+    person's face, the focal length and the motion over the whole shot, and the texture."""
     focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Focal length in pixels of the full-size image; solved from the shot where not given."""
     subject: Annotated[Point | None, tyro.conf.arg(metavar="X,Y")] = None

@@ -41,6 +41,8 @@ class Observations:
     """(F,) frame number in the clip."""
     timestamps: NDArray[np.float64]
     """(F,) seconds."""
+    previews: tuple[FrameFit | None, ...]
+    """F fits with the mean face; a frame without a face has the last one's, None before any."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def observe_frames(
     index: list[int] = []
     timestamps: list[float] = []
     previous: FrameFit | None = None
+    previews: list[FrameFit | None] = []
     mean_face = head.template.new_zeros(head.n_identity)
     report.progress("detect", 0.0)
     for frame in footage:
@@ -125,6 +128,7 @@ def observe_frames(
                 fit_settings(settings),
                 previous,
             )
+        previews.append(previous)
         if previous is not None:
             result = frame_result(
                 head,
@@ -149,6 +153,25 @@ def observe_frames(
         found=np.array(found, bool),
         frame_index=np.array(index, np.int64),
         timestamps=np.array(timestamps, np.float64),
+        previews=tuple(previews),
+    )
+
+
+def join_previews(head: Head, shot: Observations) -> ShotFit:
+    """The previews of all frames as the fit of a shot; at least one frame must have a face.
+
+    Frames before the first face take that one's pose.
+    """
+    first = next(preview for preview in shot.previews if preview is not None)
+    previews = [preview or first for preview in shot.previews]
+    return ShotFit(
+        identity=np.zeros(head.n_identity, np.float32),
+        expression=np.stack([_f4(preview.expression) for preview in previews]),
+        rotations=np.stack([_f4(preview.rotations) for preview in previews]),
+        translation=np.stack([_f4(preview.translation) for preview in previews]),
+        focal_px=float(first.focal_px),
+        found=shot.found,
+        cost_history=(),
     )
 
 

@@ -68,6 +68,16 @@ def test_a_given_focal_length_is_kept(footage: Footage) -> None:
     assert track.texture.size == 0
 
 
+def test_the_preview_is_what_was_streamed(footage: Footage) -> None:
+    events: list[Event] = []
+    track = run_track(footage, TrackSettings(quality="preview"), events.append)
+    previews = [e for e in events if isinstance(e, FrameResult) and e.stage == "preview"]
+    np.testing.assert_array_equal(track.translation, np.stack([e.translation for e in previews]))
+    np.testing.assert_array_equal(track.expression, np.stack([e.expression for e in previews]))
+    assert not track.identity.any() and track.texture.size == 0
+    assert "fit" not in {event.stage for event in events if isinstance(event, Progress)}
+
+
 @pytest.mark.parametrize(
     "settings",
     [
