@@ -23,11 +23,12 @@ NO_WINDOW = 0x08000000 if IS_WINDOWS else 0
 
 Compute: TypeAlias = Literal["cpu", "cuda"]
 
-TORCH_INDEX: dict[Compute, str] = {
-    "cpu": "https://download.pytorch.org/whl/cpu",
-    "cuda": "https://download.pytorch.org/whl/cu126",
+TORCH_INDEX: dict[tuple[str, Compute], str] = {
+    ("linux", "cpu"): "https://download.pytorch.org/whl/cpu",
+    ("win32", "cuda"): "https://download.pytorch.org/whl/cu130",
 }
-"""PyTorch's own package lists. macOS needs none: its only build uses the GPU as well."""
+"""PyTorch's own package lists, where the build that is wanted is not the one on PyPI: there,
+Linux has the one with CUDA, Windows the one without, and macOS one that uses its GPU."""
 
 DOWNLOAD_SIZES: dict[tuple[str, Compute], str] = {
     ("linux", "cpu"): "about 0.4 GB to download, 1.5 GB on disk",
@@ -248,8 +249,8 @@ class InstallPlan:
         install += ["--progress-bar", "off"]
         if self.wheel_folder is not None:
             install += ["--no-index", "--find-links", str(self.wheel_folder)]
-        elif sys.platform != "darwin":
-            install += ["--extra-index-url", TORCH_INDEX[self.compute]]
+        elif (sys.platform, self.compute) in TORCH_INDEX:
+            install += ["--extra-index-url", TORCH_INDEX[sys.platform, self.compute]]
         check = [python, "-m", "backend", "--help"]
         return [
             ("Making an environment", make),

@@ -82,8 +82,8 @@ class MIEN_OT_install_backend(bpy.types.Operator):
             layout.prop(self, "compute", expand=True)
         size = backend_process.download_size(self.compute)
         lines = [
-            f"From the folder {offline}." if offline else f"{size.capitalize()}.",
-            "" if offline else "From the Python Package Index and pytorch.org.",
+            f"From the folder {offline}." if offline else f"{size[0].upper()}{size[1:]}.",
+            "" if offline else "From the Python Package Index (pypi.org) and pytorch.org.",
             f"To {backend_process.environment_directory()}",
             "Nothing outside of this folder is changed; Remove deletes it.",
         ]
