@@ -22,6 +22,7 @@ _FOREHEAD_Y = -0.021
 _TEMPLE_X = 0.054
 _BROW_END_X = 0.050
 _USUAL_BRIDGE, _USUAL_RIMS, _USUAL_FOREHEAD = 6.28, 5.56, 3.0
+_LID_SHADE = 0.1
 _SHADING_BLUR = 0.11
 _SHADING_SHARE = 0.75
 
@@ -86,8 +87,11 @@ class SkinLifter:
         self.rims = self._image((rims & (z < 0.01)).astype(np.float32)) > 0
         self.bridge = self._image(bridge.astype(np.float32)) > 0
         self.forehead = self._image(forehead.astype(np.float32)) > 0
-        lips = np.isin(np.arange(head.n_vertices), head.regions["lips"])[self.corners].all(axis=1)
-        self.lips = lips & on_head
+        outline = head.landmarks(head.template, layout("ibug68"))[48:60, :2].numpy()
+        self.lips = on_head & (z < -0.015) & _inside(self.place[:, :2], outline)
+        lids = [head.regions[name] for name in ("lids.L", "lids.R")]
+        lid = np.isin(np.arange(head.n_vertices), np.concatenate(lids))
+        self.lids = on_head & lid[self.corners].all(axis=1)
         self._shown = np.flatnonzero(~np.char.startswith(self.island, "lashes"))
         self._eyes = np.char.startswith(self.island[self._shown], "eye")
         inner = {"mouth", "teeth_upper", "teeth_lower", "tongue"}
@@ -186,7 +190,7 @@ class SkinLifter:
         shown = np.maximum(index, 0)
         eye = (index >= 0) & self._eyes[shown]
         mouth = (index >= 0) & self._inside[shown]
-        weight = inside * clear * facing * away(eye, 0.014, 0.028) * away(mouth, 0.006, 0.016)
+        weight = inside * clear * facing * away(eye, 0.018, 0.036) * away(mouth, 0.002, 0.011)
         weight *= away(index < 0, 0.02, 0.07)
         weight[self.texel_island != "head"] *= (
             self.texel_island[self.texel_island != "head"] == "neck"
@@ -304,6 +308,13 @@ class SkinLifter:
             if lips_seen.any()
             else mean
         )
+        # Of smiling lips the inner part is not seen: it has the colour of the rest.
+        unseen = (1 - share[rows, columns])[:, None]
+        out[rows, columns] = (1 - unseen) * out[rows, columns] + unseen * lip
+        # Nor must brows and lashes run out over the lids that open eyes fold away.
+        rows, columns = self.row[self.lids], self.column[self.lids]
+        unseen = 0.75 * (1 - share[rows, columns])[:, None]
+        out[rows, columns] = (1 - unseen) * out[rows, columns] + unseen * (mean - _LID_SHADE)
         out[self.mouth_mask] = 0.5 * (lip + mean) + np.array([-0.05, -0.35, -0.25])
         out[self.socket_mask] = mean + np.array([0.02, -0.22, -0.18])
         charts = np.zeros((self.size, self.size), np.uint8)
@@ -319,6 +330,12 @@ class SkinLifter:
         return np.clip((np.exp(out) - 0.02) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def layout_points(head: Head, vertices: np.ndarray, name: str) -> np.ndarray:
-    """Points (L,3) of a layout on vertices (N,3)."""
-    return head.landmarks(torch.from_numpy(vertices), layout(name)).numpy()
+def _inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """(P,) whether points (P,2) lie in a polygon (k,2)."""
+    inside = np.zeros(len(points), dtype=bool)
+    x, y = points.T
+    for (x1, y1), (x2, y2) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y1 != y2:
+            crosses = (y1 > y) != (y2 > y)
+            inside ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+    return inside
