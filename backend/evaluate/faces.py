@@ -22,7 +22,7 @@ from backend.footage.video import read_picture
 
 FAILURE = 0.10
 """Error above which an image counts as failed."""
-_MAX_FACES = 10
+_MAX_FACES = 32
 _MATCH = 0.2
 """Least intersection over union with the labelled face's box to have found it."""
 

@@ -195,10 +195,24 @@ class WindowSampler:
 
 def _labels(sample: Mapping[str, NDArray]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     dense = decode_points(np.asarray(sample["landmarks"][:N_DENSE]))
-    contour = decode_points(np.asarray(sample["contour"]))
+    contour = evenly_spaced(decode_points(np.asarray(sample["contour"])))
     valid = np.ones(N_POINTS, np.float32)
     valid[:N_DENSE] = np.asarray(sample["valid"][:N_DENSE]) > 0
     return np.concatenate([dense, contour]).astype(np.float64), valid
+
+
+def evenly_spaced(contour: NDArray) -> NDArray[np.float32]:
+    """A silhouette (17,2) with even steps from either ear to the chin, as people set its points.
+
+    The points of the 3D jaw, from which it is chosen, crowd at the jaw's corner.
+    """
+    out = np.array(contour, np.float32)
+    for part in (slice(0, 9), slice(8, 17)):
+        points = out[part]
+        length = np.concatenate([[0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
+        wanted = np.linspace(0, length[-1], 9)
+        out[part] = np.stack([np.interp(wanted, length, points[:, k]) for k in (0, 1)], 1)
+    return out
 
 
 def _mirrored(

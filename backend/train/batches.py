@@ -20,7 +20,9 @@ from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, ShardReader
 
 VALIDATION_EVERY = 40
 """Every so many shards, one is kept for validation, the first among them."""
-MAX_REPEATS = 6.0
+BACKGROUND = -1
+"""Stands for the kind of samples without a face, whatever they were cut from."""
+MAX_REPEATS = 12.0
 """How many times more often than on average a sample of a rare kind may be drawn."""
 
 
@@ -97,7 +99,9 @@ class SamplePool:
             reader.scan()
             start = sum(len(shard) for shard in reader.shards[: self._seen[number]])
             for position in range(self._seen[number], len(reader.shards)):
-                kinds = np.asarray(reader.shards[position].fields["kind"])
+                fields = reader.shards[position].fields
+                has_face = np.asarray(fields["has_face"]) > 0
+                kinds = np.where(has_face, np.asarray(fields["kind"]).astype(int), BACKGROUND)
                 rows = np.arange(start, start + len(kinds))
                 start += len(kinds)
                 if position % VALIDATION_EVERY == 0 and not (kinds == KIND_PORTRAIT).any():
@@ -120,7 +124,7 @@ class SamplePool:
         """One sample: its kind by the shares, then any of that kind."""
         draw = rng.random()
         kind = 0
-        for candidate in (KIND_PORTRAIT, KIND_REAL_SKIN):
+        for candidate in (BACKGROUND, KIND_PORTRAIT, KIND_REAL_SKIN):
             if candidate not in self._kinds:
                 continue
             fair = len(self._kinds[candidate][0]) / len(self)

@@ -24,7 +24,7 @@ from backend.detect.network import INPUT_SIZE, DenseLandmarkNet
 from backend.detect.weights_file import half_precision
 from backend.errors import BadInputError
 from backend.train.augment import AugmentSettings
-from backend.train.batches import Batch, BatchStream, SamplePool
+from backend.train.batches import BACKGROUND, Batch, BatchStream, SamplePool
 from backend.train.losses import landmark_loss, presence_loss
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN
 from backend.train.validate import validate
@@ -73,6 +73,8 @@ class TrainSettings:
     """Share of samples with real skin on rendered heads, where shards have them."""
     portrait_share: float = 0.2
     """Share of samples that are portraits with pseudo-labels, where shards have them."""
+    background_share: float = 0.06
+    """Share of samples without any face."""
     checkpoint_seconds: float = 60.0
     """Between checkpoints."""
     validate_seconds: float = 240.0
@@ -228,7 +230,11 @@ def run(settings: TrainSettings) -> None:
 
     torch.set_num_threads(settings.threads)
     cv2.setNumThreads(1)
-    shares = {KIND_REAL_SKIN: settings.real_skin_share, KIND_PORTRAIT: settings.portrait_share}
+    shares = {
+        BACKGROUND: settings.background_share,
+        KIND_PORTRAIT: settings.portrait_share,
+        KIND_REAL_SKIN: settings.real_skin_share,
+    }
     pool = SamplePool(settings.shards, shares)
     if len(pool) == 0:
         raise BadInputError(f"{', '.join(map(str, settings.shards))}: no shards to train on.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backend.detect.network import LOG_SIGMA_RANGE, N_POINTS, DenseLandmarkNet
+from backend.detect.network import LOG_SIGMA_RANGE, N_POINTS, DenseLandmarkNet, fuse
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,19 @@ def test_a_pyramid_of_one_window_is_that_window(net: DenseLandmarkNet) -> None:
 def test_a_pyramid_counts_windows_by_cells(net: DenseLandmarkNet) -> None:
     many = net.forward_pyramid(torch.rand(1, 3, 192, 256) * 255)
     assert many.presence.shape == (1, 3, 5)
+
+
+@torch.no_grad()
+def test_folding_normalisations_changes_nothing(net: DenseLandmarkNet) -> None:
+    torch.manual_seed(1)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    image = torch.rand(2, 3, 128, 128) * 255
+    one, other = net(image), fuse(net)(image)
+    torch.testing.assert_close(other.points, one.points, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(other.log_sigma, one.log_sigma, atol=1e-4, rtol=1e-3)
 
 
 def test_frozen_blocks_keep_weights_and_statistics() -> None:

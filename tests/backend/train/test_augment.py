@@ -7,7 +7,7 @@ import pytest
 
 from backend.detect.windows import Window, roi
 from backend.head.landmarks import layout
-from backend.train.augment import AugmentSettings, WindowSampler
+from backend.train.augment import AugmentSettings, WindowSampler, evenly_spaced
 from backend.train.procedural import PhotometricSettings
 from backend.train.shards import encode_points
 
@@ -92,3 +92,14 @@ def test_background_has_no_weight() -> None:
     sampler = WindowSampler(AugmentSettings(), np.random.default_rng(3))
     cut = sampler.cut({**_sample(sampler.rng), "has_face": np.uint8(0)}, 128)
     assert not cut.has_face and cut.weight == 0
+
+
+def test_silhouettes_get_even_steps_and_keep_ears_and_chin() -> None:
+    angle = np.pi * (np.linspace(0, 1, 17) ** 1.0)
+    angle[1:8] += 0.1 * np.sin(angle[1:8] * 2)
+    jaw = np.stack([-60 * np.cos(angle), 80 * np.sin(angle)], 1)
+    even = evenly_spaced(jaw)
+    np.testing.assert_allclose(even[[0, 8, 16]], jaw[[0, 8, 16]], atol=1e-4)
+    steps = np.linalg.norm(np.diff(even, axis=0), axis=1)
+    assert np.ptp(steps[:8]) < 0.05 * steps[:8].mean()
+    assert np.ptp(np.linalg.norm(np.diff(jaw, axis=0), axis=1)[:8]) > 0.2 * steps[:8].mean()
