@@ -67,7 +67,7 @@ def without_far_outline(landmarks: np.ndarray) -> np.ndarray:
     """
     out = landmarks.copy()
     turned = sideways(landmarks) > _TURNED
-    out[np.ix_(turned, FACE_OVAL)] = np.nan
+    out[np.ix_(turned, np.array(FACE_OVAL))] = np.nan
     return out
 
 

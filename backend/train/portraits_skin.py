@@ -158,8 +158,8 @@ class SkinLifter:
         height, width = image.shape[:2]
         pixels = to_pixels(torch.from_numpy(vertices).float(), torch.from_numpy(K).float())
         faces = self.head.faces[torch.from_numpy(self._shown)]
-        index, _, depth = rasterize(pixels, faces, (width, height))
-        index, depth = index.numpy(), depth.numpy()
+        found = rasterize(pixels, faces, (width, height))
+        index, depth = found[0].numpy(), found[2].numpy()
         at = self._on_texels(pixels.numpy())
         z = self._on_texels(vertices)[:, 2]
         size_px = 0.093 * K[0, 0] / float(np.median(vertices[:, 2]))  # inter-ocular distance
