@@ -49,6 +49,10 @@ class Energy:
 
     def cost(self, state: State) -> float:
         """The energy."""
+        return float(self.value(state))
+
+    def value(self, state: State) -> Tensor:
+        """The energy, in double precision, as a function that autodiff can follow."""
         s = self.settings
         pixels = self.points.pixels(state, self.centre)
         parts = [
@@ -62,7 +66,7 @@ class Energy:
             moved = terms.temporal_residual(pixels[:, ::TEMPORAL_STRIDE], self._temporal_gain())
             changed = terms.change_residual(state.expression, self._change_gain())
             parts += [moved.double().square().sum(), changed.double().square().sum()]
-        return float(torch.stack(parts).sum())
+        return torch.stack(parts).sum()
 
     def linearise(self, state: State) -> NormalEquations:
         """Normal equations at a state, by the Gauss-Newton approximation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -161,6 +161,19 @@ class Problem:
             self.settings.tolerance, on_iteration,
         )  # fmt: skip
         return (part if rows is None else state.with_frames(index, part)), report
+
+    def components(self) -> list[Problem]:
+        """The same problem with each Gaussian of the identity prior alone."""
+        p = self.prior
+        return [
+            replace(
+                self,
+                prior=GaussianMixture(
+                    p.weights[g : g + 1], p.means[g : g + 1], p.precision_chol[g : g + 1]
+                ),
+            )
+            for g in range(len(p.weights))
+        ]
 
 
 def _masks(state: State, free: Free) -> tuple[Tensor, Tensor]:

@@ -210,8 +210,9 @@ def minimise(
 ) -> tuple[StateT, Minimisation]:  # fmt: skip
     """Levenberg-Marquardt: a step that raises the cost is rejected and the damping raised.
 
-    linearise gives the normal equations at a state; cost evaluates a state. It ends when a
-    lightly damped step lowers the cost by less than the share `tolerance`, or none lowers it.
+    linearise gives the normal equations at a state; cost evaluates a state. It ends when a lightly
+    damped step lowers the cost, or promises to, by less than the share `tolerance` of the cost (of
+    one a block where that is more, since a cost may come near 0 or below), or when none lowers it.
     on_iteration is called before each trial and may raise to stop.
     """
     report = Minimisation([cost(state)])
@@ -219,22 +220,34 @@ def minimise(
     for i in range(iterations):
         equations = linearise(state)
         before = report.costs[-1]
+        little = tolerance * max(abs(before), len(equations.block))
+        rejected = False
         while damping <= MOST_DAMPING:
             on_iteration(i)
             try:
-                trial: StateT = state.step(*solve(equations, damping, free_block, free_shared))  # type: ignore[assignment]
+                step = solve(equations, damping, free_block, free_shared)
             except torch.linalg.LinAlgError:
                 damping *= 10.0
                 continue
+            if (rejected or damping <= FAIR_DAMPING) and _promise(equations, step) < little:
+                return state, report
+            trial: StateT = state.step(*step)  # type: ignore[assignment]
             value = cost(trial)
             if value < before:
                 state = trial
                 report.costs.append(value)
                 break
+            rejected = True
             report.rejected += 1
             damping *= 8.0
-        after = report.costs[-1]
-        if after == before or (before - after < tolerance * before and damping <= FAIR_DAMPING):
+        gained = before - report.costs[-1]
+        if gained == 0.0 or (gained < little and damping <= FAIR_DAMPING):
             break
         damping = max(damping / 10.0, LEAST_DAMPING)
     return state, report
+
+
+def _promise(equations: NormalEquations, step: tuple[Tensor, Tensor]) -> float:
+    """By how much a step lowers the linearised cost, at least: -gradient . step."""
+    block = (equations.block_gradient * step[0]).double().sum()
+    return -float(block + (equations.shared_gradient * step[1]).double().sum())
