@@ -2,7 +2,7 @@
 # The second call finds the stamp and starts at once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# For example PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
+# For example PIP_ARGS="--extra-index-url URL" with the list of CPU builds that PyTorch names.
 PIP_ARGS ?=
 
 VENV := .venv
