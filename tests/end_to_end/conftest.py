@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,11 @@ from backend.track import Track
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+def _listen_to_ctrl_c() -> None:
+    """Tests that a shell runs in the background inherit an ignored Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_mien(*arguments: str | Path) -> subprocess.Popen[str]:
     """Start the command line with its output piped."""
     return subprocess.Popen(
@@ -29,6 +35,7 @@ def start_mien(*arguments: str | Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        preexec_fn=_listen_to_ctrl_c if os.name == "posix" else None,
     )
 
 
