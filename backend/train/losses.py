@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from backend.detect.network import N_CONTOUR, N_DENSE, Prediction
 
-_IMPORTANT = 3.0
+_IMPORTANT = 4.0
 _CONTOUR = 1.5
 
 
@@ -28,7 +28,7 @@ def gaussian_nll(points: Tensor, log_sigma: Tensor, target: Tensor) -> Tensor:
 def landmark_weights() -> Tensor:
     """(337,) lambda of equation 1: dense320 then the silhouette, with a mean of 1.
 
-    The 51 inner iBUG points count three times: lids, lips, brows and the nose carry the
+    The 51 inner iBUG points count four times: lids, lips, brows and the nose carry the
     expression and are what people look at. The hidden 3D jaw counts half where the silhouette says
     the same better.
     """
