@@ -34,9 +34,9 @@ class FitSettings:
     """Weight of the squared rotation of the head against the neck, radians."""
     eye_weight: float = 6.0
     """Weight of the squared rotation of the eyes, radians; about the gaze a hundred times more."""
-    temporal_weight: float = 0.02
+    temporal_weight: float = 0.1
     """Weight of the squared motion of landmarks between frames, in units of 1 % of the face."""
-    smoothness_weight: float = 0.3
+    smoothness_weight: float = 1.0
     """Weight of the squared change of expression between frames."""
     focal_weight: float = 2.0
     """Weight of the squared logarithm of the focal length over its start."""
