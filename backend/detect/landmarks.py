@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .markup import as_marked
+
 
 @dataclass(frozen=True)
 class FaceLandmarks:
@@ -26,8 +28,8 @@ class FaceLandmarks:
     """(17,) standard deviation of each coordinate."""
 
     def ibug68(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Points (68,2) and sigma (68,) as iBUG marks them: with the jaw's visible silhouette."""
-        points, sigma = self.landmarks_2d[:68].copy(), self.landmark_sigma[:68].copy()
+        """Points (68,2) and sigma (68,) as people mark them, with the jaw's visible silhouette."""
+        points, sigma = as_marked(self.landmarks_2d, self.landmark_sigma)
         if self.contour_2d is not None and self.contour_sigma is not None:
             points[:17], sigma[:17] = self.contour_2d, self.contour_sigma
         return points, sigma
