@@ -91,8 +91,15 @@ def write_overlay_sheet(
     n_frames: int = 12,
     width: int = 480,
 ) -> None:
-    """Write a picture with `n_frames` overlays, evenly spaced over the shot, each `width` wide."""
+    """Write a picture with `n_frames` overlays, evenly spaced over the shot, each `width` wide.
+
+    A track of one frame gives that frame alone, in its own size.
+    """
     wanted = np.unique(np.linspace(0, track.n_frames - 1, n_frames).round().astype(int))
+    if track.n_frames == 1:
+        image = next(image for _, image in _overlays(footage, track, settings))
+        _write_picture(path, image)
+        return
     height = round(width * int(track.image_size[1]) / int(track.image_size[0]))
     tiles = []
     for number, image in _overlays(footage, track, settings, set(wanted.tolist())):
@@ -104,8 +111,12 @@ def write_overlay_sheet(
     columns = int(np.ceil(np.sqrt(len(tiles))))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    _write_picture(path, np.vstack(rows))
+
+
+def _write_picture(path: Path, image: Image) -> None:
     with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(rows)[..., ::-1])
+        cv2.imwrite(str(temporary), image[..., ::-1])
 
 
 def _overlays(
