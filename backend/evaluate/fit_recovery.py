@@ -187,7 +187,7 @@ CASES: dict[str, Simulation] = {
     "still": Simulation(noise_px=1.0, turn_deg=3.0),
     "one_frame": Simulation(noise_px=1.0, frames=1),
 }
-"""Shots by name. The face is about 300 pixels high."""
+"""Shots by name. The face is about 550 pixels high."""
 
 
 def run(settings: BenchSettings) -> dict[str, float]:

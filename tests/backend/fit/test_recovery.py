@@ -73,7 +73,7 @@ def test_a_single_frame_and_single_precision_of_sizes(head: Head) -> None:
     shot = simulate(head, Simulation(frames=1, seed=6, noise_px=0.5, image_size=(3840, 2160)))
     result = fit(head, shot)
     assert result.expression.shape == (1, 52) and result.translation.dtype == np.float32
-    # Half a per cent of a face that is 1,000 pixels high.
+    # 0.3 % of a face that is 1,700 pixels high.
     assert recovery(head, shot, result).reprojection_px < 5.0
 
 
