@@ -130,9 +130,9 @@ class EfficientNetLite0(nn.Module):
         """(B,3,h,w) normalised image to (B,1280,h/32,w/32)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_blocks):
             x = functional.relu6(self._bn0(self._conv_stem(x)))
-            for block in self._blocks[: self.frozen_blocks]:
+            for block in list(self._blocks)[: self.frozen_blocks]:
                 x = block(x)
-        for block in self._blocks[self.frozen_blocks :]:
+        for block in list(self._blocks)[self.frozen_blocks :]:
             x = block(x)
         return functional.relu6(self._bn1(self._conv_head(x)))
 
@@ -191,7 +191,10 @@ def fuse(net: DenseLandmarkNet) -> DenseLandmarkNet:
     """A copy that predicts the same, faster: every normalisation folded into its convolution."""
     fused = deepcopy(net).eval()
     backbone = fused.backbone
-    pairs = [(backbone, "_conv_stem", "_bn0"), (backbone, "_conv_head", "_bn1")]
+    pairs: list[tuple[nn.Module, str, str]] = [
+        (backbone, "_conv_stem", "_bn0"),
+        (backbone, "_conv_head", "_bn1"),
+    ]
     for block in backbone._blocks:
         pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
         if hasattr(block, "_expand_conv"):

@@ -77,9 +77,10 @@ class FaceTracker:
         faces = [face for face in faces if self.detector.is_face(face)]
         if not faces:
             return None
-        if self._last is not None:
-            nearest = min(faces, key=lambda face: _distance(face, (self._last.x, self._last.y)))
-            near = _distance(nearest, (self._last.x, self._last.y)) < _SAME_PLACE * self._last.side
+        last = self._last
+        if last is not None:
+            nearest = min(faces, key=lambda face: _distance(face, (last.x, last.y)))
+            near = _distance(nearest, (last.x, last.y)) < _SAME_PLACE * last.side
             # Someone else's face must not take over while the chosen person is away.
             if near or self.subject is None:
                 return nearest if near else faces[0]

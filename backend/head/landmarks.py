@@ -55,9 +55,7 @@ def layout(name: str, path: Path = _HEAD_FILE) -> LandmarkLayout:
         for i in range(count)
     )
     triangle, barycentric = triangle[:count], barycentric[:count]
-    return LandmarkLayout(
-        name, names, triangle, barycentric, faces[triangle], mirror[:count]
-    )
+    return LandmarkLayout(name, names, triangle, barycentric, faces[triangle], mirror[:count])
 
 
 def _every_vertex(faces: np.ndarray, mirror: np.ndarray) -> LandmarkLayout:

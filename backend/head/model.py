@@ -37,6 +37,9 @@ class Head(nn.Module):
     uv: Tensor
     face_uv: Tensor
     mirror: Tensor
+    _prior_weights: Tensor
+    _prior_means: Tensor
+    _prior_precision_chol: Tensor
 
     def __init__(self, arrays: dict[str, np.ndarray], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -92,9 +95,7 @@ class Head(nn.Module):
     @property
     def identity_prior(self) -> GaussianMixture:
         """The mixture over identity coefficients, on the head's device."""
-        return GaussianMixture(
-            self._prior_weights, self._prior_means, self._prior_precision_chol  # type: ignore[arg-type]
-        )
+        return GaussianMixture(self._prior_weights, self._prior_means, self._prior_precision_chol)
 
     def shape(self, identity: Tensor, expression: Tensor) -> Tensor:
         """Unposed vertices (...,N,3) in the head frame: T(beta, psi).
@@ -121,7 +122,9 @@ class Head(nn.Module):
         assert rotations.shape[-2:] == (4, 3) and translation.shape[-1] == 3
         centres = self.joints(identity)
         rotmat = rotvec_to_rotmat(rotations)
-        batch = torch.broadcast_shapes(centres.shape[:-2], rotmat.shape[:-3], translation.shape[:-1])
+        batch = torch.broadcast_shapes(
+            centres.shape[:-2], rotmat.shape[:-3], translation.shape[:-1]
+        )
         centres = centres.expand(*batch, 4, 3)
         rotmat = rotmat.expand(*batch, 4, 3, 3)
         world_r: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""The identity prior: a Gaussian mixture over the identity coefficients (Wood et al., E_identity)."""
+"""The identity prior: a Gaussian mixture over the coefficients (Wood et al., E_identity)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class GaussianMixture:
     def log_density(self, x: Tensor) -> Tensor:
         """log p(x) of coefficients (...,K), shape (...)."""
         assert x.shape[-1] == self.means.shape[-1]
-        whitened = torch.einsum("...gk,gkl->...gl", x[..., None, :] - self.means, self.precision_chol)
+        whitened = torch.einsum(
+            "...gk,gkl->...gl", x[..., None, :] - self.means, self.precision_chol
+        )
         log_det = self.precision_chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_joint = (
             self.weights.log()

@@ -114,7 +114,9 @@ def training_sheet(settings: GenerateSettings, count: int, columns: int = 8) -> 
     return np.vstack(rows)
 
 
-def _dot(image: NDArray[np.uint8], point: NDArray[np.float64], colour: tuple[int, int, int]) -> None:
+def _dot(
+    image: NDArray[np.uint8], point: NDArray[np.float64], colour: tuple[int, int, int]
+) -> None:
     x, y = np.round(point).astype(int).tolist()
     cv2.circle(image, (x, y), 2, colour, -1, cv2.LINE_AA)
 

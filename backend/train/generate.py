@@ -84,7 +84,9 @@ class FaceGenerator:
         side = int(min(image.shape[:2]) * rng.uniform(0.3, 1.0))
         y = int(rng.integers(image.shape[0] - side + 1))
         x = int(rng.integers(image.shape[1] - side + 1))
-        out = cv2.resize(image[y : y + side, x : x + side], (CROP, CROP), interpolation=cv2.INTER_AREA)
+        out = cv2.resize(
+            image[y : y + side, x : x + side], (CROP, CROP), interpolation=cv2.INTER_AREA
+        )
         if rng.random() < 0.5:
             out = out[:, ::-1]
         if rng.random() < 0.6:  # out of focus behind the face
@@ -108,7 +110,9 @@ class FaceGenerator:
         background = self.background()
         if rng.random() < self.settings.background_share:
             zero = np.zeros((703, 2), np.float32)
-            return self._row(background, Labels(zero, zero[:17], np.zeros(703, bool), zero), None, 0)
+            return self._row(
+                background, Labels(zero, zero[:17], np.zeros(703, bool), zero), None, 0
+            )
         state, _ = self.state()
         posed, _, _ = self.renderer.place(state)
         lay = self.renderer._landmarks
@@ -136,7 +140,8 @@ class FaceGenerator:
             coefficients[:] = np.concatenate([state.identity, state.expression])
         return {
             "images": image, "landmarks": labels.landmarks_2d, "contour": labels.contour_2d,
-            "visible": labels.visible, "has_face": int(truth is not None), "kind": kind, "weight": 1.0,
+            "visible": labels.visible, "has_face": int(truth is not None), "kind": kind,
+            "weight": 1.0,
             "camera": camera, "coefficients": coefficients,
         }  # fmt: skip
 

@@ -35,7 +35,8 @@ class Mesh:
 
     def __init__(
         self, context: moderngl.Context, lit: moderngl.Program, dark: moderngl.Program,
-        triangles: np.ndarray, uv: np.ndarray, joined: np.ndarray, occlusion: np.ndarray | None = None,
+        triangles: np.ndarray, uv: np.ndarray, joined: np.ndarray,
+        occlusion: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """triangles (t,3) into render vertices; uv (n,2); joined (n,) index of the unsplit vertex
         (copies along UV seams share it, so that normals are smooth across)."""
@@ -44,7 +45,8 @@ class Mesh:
         rows = joined[triangles].ravel()
         columns = np.repeat(np.arange(len(triangles)), 3)
         self._sum = csr_matrix(
-            (np.ones(len(rows), np.float32), (rows, columns)), shape=(int(joined.max()) + 1, len(triangles))
+            (np.ones(len(rows), np.float32), (rows, columns)),
+            shape=(int(joined.max()) + 1, len(triangles)),
         )
         self._joined = joined
         static = np.zeros((n, 3), np.float32)
@@ -55,7 +57,12 @@ class Mesh:
         index = context.buffer(triangles.astype(np.uint32).tobytes())
         self._buffers = (self._static, self._dynamic, index)
         self.vao = context.vertex_array(
-            lit, [(self._dynamic, "3f 3f", "position", "normal"), (self._static, "2f 1f", "uv", "occlusion")], index
+            lit,
+            [
+                (self._dynamic, "3f 3f", "position", "normal"),
+                (self._static, "2f 1f", "uv", "occlusion"),
+            ],
+            index,
         )
         self.shadow_vao = context.vertex_array(
             dark, [(self._dynamic, "3f 12x", "position"), (self._static, "2f 4x", "uv")], index
@@ -67,7 +74,9 @@ class Mesh:
         face = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
         normal = (self._sum @ face)[self._joined]
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-        self._dynamic.write(np.concatenate([positions, normal], axis=1).astype(np.float32).tobytes())
+        self._dynamic.write(
+            np.concatenate([positions, normal], axis=1).astype(np.float32).tobytes()
+        )
 
     def release(self) -> None:
         """Free what the device holds."""
@@ -83,7 +92,9 @@ class Scene:
         self.context = moderngl.create_context(standalone=True, backend="egl")
         self.size = size
         self.lit = self.context.program(shaders.VERTEX, fragment_shader=shaders.FRAGMENT)
-        self.dark = self.context.program(shaders.SHADOW_VERTEX, fragment_shader=shaders.SHADOW_FRAGMENT)
+        self.dark = self.context.program(
+            shaders.SHADOW_VERTEX, fragment_shader=shaders.SHADOW_FRAGMENT
+        )
         self._colour = self.context.texture((size, size), 4)
         self._depth = self.context.depth_texture((size, size))
         self.target = self.context.framebuffer([self._colour], self._depth)
@@ -97,7 +108,11 @@ class Scene:
         self.lit["depth_range"].value = (NEAR, FAR)
 
     def mesh(
-        self, triangles: np.ndarray, uv: np.ndarray, joined: np.ndarray, occlusion: np.ndarray | None = None
+        self,
+        triangles: np.ndarray,
+        uv: np.ndarray,
+        joined: np.ndarray,
+        occlusion: np.ndarray | None = None,
     ) -> Mesh:
         """A mesh on this device."""
         return Mesh(self.context, self.lit, self.dark, triangles, uv, joined, occlusion)
@@ -112,8 +127,8 @@ class Scene:
         return texture
 
     def draw(
-        self, items: list[tuple[Mesh, moderngl.Texture, Surface]], camera: tuple[float, float, float],
-        light: Light, centre: np.ndarray,
+        self, items: list[tuple[Mesh, moderngl.Texture, Surface]],
+        camera: tuple[float, float, float], light: Light, centre: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Draw opaque things first, in the given order.
 
@@ -137,7 +152,8 @@ class Scene:
         self.target.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
         self.context.enable(moderngl.BLEND)
         self.context.blend_func = (
-            moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA, moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
+            moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA,
+            moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA,
         )  # fmt: skip
         self._shadow.use(1)
         program = self.lit
@@ -153,7 +169,8 @@ class Scene:
             program["tint"].value = (*surface.tint, surface.opacity)
             program["recolour"].value = surface.recolour
             program["surface"].value = (
-                surface.specular, surface.exponent, surface.wrap, surface.alpha_cut * min(surface.opacity, 1.0)
+                surface.specular, surface.exponent, surface.wrap,
+                surface.alpha_cut * min(surface.opacity, 1.0),
             )  # fmt: skip
             mesh.vao.render()
         shape = (self.size, self.size)

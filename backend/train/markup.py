@@ -1,9 +1,9 @@
 """Where annotators' points lie on the head, from real portraits and a published mapping.
 
 People mark a brow, the base of the nose or the inner lip a few millimetres away from where geometry
-alone puts it; there habit decides, and there this is used (`MARKED`). Google's FaceMesh has seen such marks; which of its vertices stand for the 68 is published. The
-portraits' fits say where those vertices lie on this head (``backend.train.portraits``), and each
-inner point is then written as an affine mix of dense landmarks near it, which follows every
+alone puts it; there habit decides, and there this is used (`MARKED`). Google's FaceMesh has seen
+such marks; which of its vertices stand for the 68 is published. The portraits' fits say where those
+vertices lie on this head (``backend.train.portraits``), and each inner point is then written as an affine mix of dense landmarks near it, which follows every
 expression. No photograph of a benchmark takes part.
 """
 
@@ -89,7 +89,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=MARKUP_FILE)
     args = parser.parse_args()
     indices, weights = learn(Head.load(), args.fits)
-    np.savez(args.output, points=np.array(MARKED, np.int16), indices=indices.astype(np.int16), weights=weights.astype(np.float32))
+    np.savez(
+        args.output,
+        points=np.array(MARKED, np.int16),
+        indices=indices.astype(np.int16),
+        weights=weights.astype(np.float32),
+    )
 
 
 if __name__ == "__main__":

@@ -106,9 +106,12 @@ def perform(settings: PerformanceSettings, renderer: FaceRenderer) -> Performanc
     sway = np.radians([0.35 * settings.turn_deg, settings.turn_deg, 0.25 * settings.turn_deg])
     head = _keys(
         rng, settings.seconds, HEAD_KEY_S,
-        lambda i: sway * rng.uniform(0.4, 1.0, 3) * np.array([1, (-1) ** i, 1]) * rng.choice([-1, 1], 3) ** np.array([1, 2, 1]),
+        lambda i: sway * rng.uniform(0.4, 1.0, 3) * np.array([1, (-1) ** i, 1])
+        * rng.choice([-1, 1], 3) ** np.array([1, 2, 1]),
     )(t)  # fmt: skip
-    drift = _keys(rng, settings.seconds, HEAD_KEY_S, lambda i: rng.normal(0, [0.015, 0.01, 0.02]))(t)
+    drift = _keys(rng, settings.seconds, HEAD_KEY_S, lambda i: rng.normal(0, [0.015, 0.01, 0.02]))(
+        t
+    )
     gaze = _keys(rng, settings.seconds, EXPRESSION_KEY_S, lambda i: rng.normal(0, [0.15, 0.08]))(t)
     gaze = gaussian_filter1d(gaze, 1.0, axis=0)
     rotations = np.zeros((frames, 4, 3))
@@ -159,7 +162,10 @@ def render_performance(settings: PerformanceSettings) -> Path:
     background = cv2.GaussianBlur(make_background(rng, size, size, "gradient"), (0, 0), 6)
     camera = (performance.focal_px, (width - 1) / 2, (height - 1) / 2)
     settings.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(settings.output) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with (
+        atomic_path(settings.output) as temporary,
+        av.open(str(temporary), "w", format="mp4") as container,
+    ):
         stream = container.add_stream("libx264", rate=settings.frame_rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "17", "preset": "slow"}
@@ -167,7 +173,10 @@ def render_performance(settings: PerformanceSettings) -> Path:
         stream.codec_context.colorspace = 1
         for f in tqdm(range(len(performance.expression)), desc="render", unit="frame"):
             state = FaceState(
-                performance.identity, performance.expression[f], performance.rotations[f], performance.translation[f]
+                performance.identity,
+                performance.expression[f],
+                performance.rotations[f],
+                performance.translation[f],
             )
             image, _ = renderer.render(state, wardrobe, camera, light)
             alpha = image[..., 3:].astype(np.float32) / 255.0
@@ -175,7 +184,9 @@ def render_performance(settings: PerformanceSettings) -> Path:
             # A sensor's noise keeps the clip from being cleaner than any camera's.
             full = np.clip(full + rng.normal(0, 1.5, full.shape), 0, 255).astype(np.uint8)
             frame = av.VideoFrame.from_ndarray(full[:height, :width], format="rgb24")
-            frame = frame.reformat(width, height, "yuv420p", src_colorspace="ITU709", dst_colorspace="ITU709")
+            frame = frame.reformat(
+                width, height, "yuv420p", src_colorspace="ITU709", dst_colorspace="ITU709"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     truth = settings.output.with_name(settings.output.stem + "_truth.npz")

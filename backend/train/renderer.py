@@ -28,8 +28,16 @@ HEAD_FROM_ANNY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 TEXTURES_KEPT = 200
 SUPERSAMPLING = 1.6
 # With the lips closed nobody sees teeth and tongue; these open them (sum of coefficients).
-MOUTH_OPENERS = ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft",
-                 "mouthLowerDownRight", "mouthFunnel", "tongueOut", "mouthStretchLeft")
+MOUTH_OPENERS = (
+    "jawOpen",
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthFunnel",
+    "tongueOut",
+    "mouthStretchLeft",
+)
 SKIN_ISLANDS = ("head", "neck", "mouth", "socket.L", "socket.R")
 
 
@@ -76,8 +84,8 @@ class FaceRenderer:
 
     def __init__(self, assets: Path, base: Path, size: int, skins: Path | None = None) -> None:
         """assets: library by ``backend.train.assets_build``; base: ``--training-base`` of the head
-        builder; size: pixels of the square image (rendered larger by SUPERSAMPLING); skins: real skins by
-        ``backend.train.portraits``."""
+        builder; size: pixels of the square image (rendered larger by SUPERSAMPLING); skins: real
+        skins by ``backend.train.portraits``."""
         self.size = size
         self.library = AssetLibrary.load(assets)
         self.head = Head.load()
@@ -169,7 +177,9 @@ class FaceRenderer:
         """(n,4) joint weights of an asset's vertices."""
         out = np.zeros((len(asset.reference), 4), np.float32)
         if asset.category == "eyes":
-            left = (self._base_template[asset.reference] * asset.weights[..., None]).sum(1)[:, 0] > 0
+            left = (self._base_template[asset.reference] * asset.weights[..., None]).sum(1)[
+                :, 0
+            ] > 0
             out[left, 2] = out[~left, 3] = 1.0
         elif asset.category in ("clothes", "body"):
             share = (self._base_head_weight[asset.reference] * asset.weights).sum(1).clip(0, 1)
@@ -213,7 +223,8 @@ class FaceRenderer:
             blended = np.einsum("nj,jab->nab", self._joint_weights[asset.name], transforms[:, :3])
             mesh.update(np.einsum("nab,nb->na", blended[..., :3], bind) + blended[..., 3])
             texture = (
-                self._cached("body_skin", wardrobe.skin, lambda: self.skins.body_image(wardrobe.skin))
+                self._cached("body_skin", wardrobe.skin,
+                             lambda: self.skins.body_image(wardrobe.skin))
                 if asset.category == "body" else self._texture(asset, number)
             )  # fmt: skip
             drawn.append((mesh, texture, surface))

@@ -171,13 +171,17 @@ def sample_light(environment_sh: np.ndarray, band: np.ndarray, rng: np.random.Ge
     sh[4], sh[5] = c * xy + s * yz, c * yz - s * xy
     sh[6:] *= 0.5  # the rotated upper band is not needed exactly: it is softened instead
     # Constants of the real harmonics, so that the shader multiplies plain polynomials.
-    constants = np.array([0.282095, *[0.488603] * 3, 1.092548, 1.092548, 0.315392, 1.092548, 0.546274])
+    constants = np.array(
+        [0.282095, *[0.488603] * 3, 1.092548, 1.092548, 0.315392, 1.092548, 0.546274]
+    )
     irradiance = sh * band[:, None] * constants[:, None]
     grey = irradiance.mean(axis=1, keepdims=True)
     irradiance = grey + (irradiance - grey) * rng.uniform(0.2, 0.8)
     irradiance *= rng.uniform(0.25, 1.0) / max(irradiance[0].mean(), 1e-3)
     azimuth, height = rng.uniform(-np.pi, np.pi) * rng.random() ** 0.5, rng.normal(-0.35, 0.45)
-    direction = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), -np.cos(azimuth) * np.cos(height)])
+    direction = np.array(
+        [np.sin(azimuth) * np.cos(height), np.sin(height), -np.cos(azimuth) * np.cos(height)]
+    )
     warm = rng.normal(0, 0.12)
     strength = rng.gamma(1.6, 0.5) if rng.random() < 0.8 else 0.0
     colour = strength * np.array([1 + warm, 1.0, 1 - warm])

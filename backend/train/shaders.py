@@ -63,7 +63,8 @@ void main() {
     float visible = lit();
     vec3 halfway = normalize(key_direction + view);
     float fresnel = 0.25 + 0.75 * pow(1.0 - max(dot(n, view), 0.0), 4.0);
-    float gloss = surface.x * pow(max(dot(n, halfway), 0.0), surface.y) * fresnel * step(0.0, facing);
+    float gloss = surface.x * pow(max(dot(n, halfway), 0.0), surface.y) * fresnel
+        * step(0.0, facing);
     vec3 sky = max(ambient, vec3(0.0));
     vec3 light = sky * v_occlusion + key_colour * diffuse * visible * mix(1.0, v_occlusion, 0.7);
     vec3 radiance = base * light + gloss * key_colour * visible + 0.06 * surface.x * fresnel * sky;

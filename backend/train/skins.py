@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,7 @@ class SkinLibrary:
         if real is not None:
             with np.load(real, allow_pickle=False) as data:
                 starts, blob = data["offsets"], data["jpeg"]
-                self._real = [blob[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+                self._real = [blob[a:b] for a, b in pairwise(starts)]
 
     def __len__(self) -> int:
         return len(self._synthetic) + len(self._real)
@@ -51,7 +52,10 @@ class SkinLibrary:
         """A MakeHuman skin in the body layout; for a real skin, its mean colour (for the neck)."""
         if number >= len(self._synthetic):
             image = self.image(number)
-            rows = image[int(0.50 * SKIN_SIZE) : int(0.75 * SKIN_SIZE), int(0.3 * SKIN_SIZE) : int(0.7 * SKIN_SIZE)]
+            rows = image[
+                int(0.50 * SKIN_SIZE) : int(0.75 * SKIN_SIZE),
+                int(0.3 * SKIN_SIZE) : int(0.7 * SKIN_SIZE),
+            ]
             return np.full((8, 8, 3), np.median(rows.reshape(-1, 3), axis=0), np.uint8)
         return self._synthetic[number].decode(1024)
 
@@ -67,7 +71,9 @@ def _body_lookup(
             cv2.fillConvexPoly(owner, np.round(corner * 16 - 8).astype(np.int32), number, shift=4)
     empty = (owner == 255).astype(np.uint8)
     # Texels outside take the island of the nearest one inside, so that filtering finds no seam.
-    _, labels = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    _, labels = cv2.distanceTransformWithLabels(
+        empty, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
     inside = owner[empty == 0]
     number_of = np.zeros(labels.max() + 1, np.uint8)
     number_of[labels[empty == 0]] = inside

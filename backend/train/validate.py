@@ -28,7 +28,9 @@ def validate(
     of the eyes, does not vanish in profile. Windows are the true region, slightly moved.
     """
     rng = np.random.default_rng(1)
-    images, targets, yaws = [], [], []
+    images: list[NDArray[np.uint8]] = []
+    targets: list[NDArray[np.float64]] = []
+    yaws: list[float] = []
     for number, row in pool.validation[: 2 * count]:
         sample = pool.readers[number][row]
         if not sample["has_face"] or len(images) == count:

@@ -30,7 +30,7 @@ def pack_arrays(a: HeadArrays) -> dict[str, np.ndarray]:
     """The shipped file's arrays: float16 for the bases, float32 where a tenth of a mm matters."""
     order = [a.expression_names.index(name) for name in EXPRESSION_NAMES]
     layouts = build_layouts(a)
-    out = {
+    out: dict[str, np.ndarray] = {
         "template": a.template.astype(np.float32),
         "identity_basis": a.identity_basis.astype(np.float16),
         "expression_basis": a.expression_basis[order].astype(np.float16),

@@ -203,7 +203,7 @@ def assemble(source: Source, scans: dict[str, np.ndarray] | None, seed: int = 7)
         skin_weights=_skin_weights(source, head, balls), faces=faces, uv=uv, face_uv=face_uv,
         mirror=mirror, makehuman_vertex=head, prior=prior,
         regions=_regions(source, head, local_of, faces, island, eyes, template),
-        uv_affine=affine, face_island=island, origin=origin,
+        uv_affine=affine, face_island=island, origin=np.asarray(origin),
     )  # fmt: skip
     arrays.extra = {"coefficients": coefficients, "phenotypes": phenotypes, "local": local,
                     "translation": centre[:, 0] + origin}  # fmt: skip

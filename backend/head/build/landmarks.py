@@ -274,7 +274,7 @@ def build_layouts(a: HeadArrays) -> dict[str, np.ndarray]:
     allowed[a.regions["skin"]] = True
     picks += _spread(a, start, DENSE703 - count - len(picks), allowed, used)
 
-    corner_of = {}
+    corner_of: dict[int, tuple[int, int]] = {}
     for t, face in enumerate(a.faces):
         for k, v in enumerate(face):
             corner_of.setdefault(int(v), (t, k))

@@ -62,9 +62,7 @@ def test_mirror_averaging_is_mirrored(detector: DenseDetector, astronaut: np.nda
 
 
 @torch.inference_mode()
-def test_shared_windows_agree_with_cut_ones(
-    detector: DenseDetector, astronaut: np.ndarray
-) -> None:
+def test_shared_windows_agree_with_cut_ones(detector: DenseDetector, astronaut: np.ndarray) -> None:
     """A window within a larger picture says nearly what it says alone."""
     window = Window(224.0, 120.0, 150.0)
     larger = Window(224.0, 120.0, 225.0)
@@ -91,9 +89,7 @@ def test_two_people(detector: DenseDetector, astronaut: np.ndarray) -> None:
     faces = detector.find(both, max_faces=4)
     assert len(faces) == 2
     np.testing.assert_allclose(_eyes_and_nose(faces[0]), _expected(), atol=6)
-    np.testing.assert_allclose(
-        _eyes_and_nose(faces[1]), _expected(340 / 512) + [512, 100], atol=6
-    )
+    np.testing.assert_allclose(_eyes_and_nose(faces[1]), _expected(340 / 512) + [512, 100], atol=6)
 
 
 class TestTracker:

@@ -35,7 +35,9 @@ def test_marked_points_move_with_the_face() -> None:
     dense = template_points()[:, :2] * 900
     turn = np.array([[0.9, -0.3], [0.2, 1.1]], np.float32)
     before, sigma = as_marked(dense, np.full(320, 2.0, np.float32))
-    after, _ = as_marked((dense @ turn.T + [40, 60]).astype(np.float32), np.full(320, 2, np.float32))
+    after, _ = as_marked(
+        (dense @ turn.T + [40, 60]).astype(np.float32), np.full(320, 2, np.float32)
+    )
     np.testing.assert_allclose(after, before @ turn.T + [40, 60], atol=2e-3)
     np.testing.assert_allclose(sigma, 2.0, rtol=1e-5)
 

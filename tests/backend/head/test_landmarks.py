@@ -46,7 +46,9 @@ def test_ibug_points_are_where_their_names_say(head: Head) -> None:
     assert (p[37:39, 1] < p[[41, 40], 1]).all(), "upper lids above lower lids"
     assert p[30, 2] == p[:, 2].min(), "the nose's tip is foremost"
     assert (np.diff(p[27:31, 1]) > 0).all()
-    assert p[51, 1] < p[62, 1] <= p[66, 1] < p[57, 1] < p[8, 1], "lips from top to bottom, then chin"
+    assert p[51, 1] < p[62, 1] <= p[66, 1] < p[57, 1] < p[8, 1], (
+        "lips from top to bottom, then chin"
+    )
     assert abs(p[62, 1] - p[66, 1]) < 0.003, "the mouth is closed at rest"
     assert p[0, 0] < p[4, 0] < p[8, 0] < p[12, 0] < p[16, 0]
     assert (p[17:27, 1] < p[36:48, 1].min()).all(), "brows above the eyes"

@@ -36,7 +36,15 @@ def test_sizes(head: Head) -> None:
     assert head.n_identity == 100
     assert head.expression_names == EXPRESSION_NAMES
     assert head.faces.max() == head.n_vertices - 1
-    assert set(head.regions) >= {"skin", "eye.L", "eye.R", "teeth_upper", "tongue", "lashes", "face"}
+    assert set(head.regions) >= {
+        "skin",
+        "eye.L",
+        "eye.R",
+        "teeth_upper",
+        "tongue",
+        "lashes",
+        "face",
+    }
 
 
 def test_any_leading_batch_dimensions(head: Head) -> None:
@@ -87,7 +95,7 @@ def test_an_eye_turns_about_its_centre_and_moves_nothing_else(head: Head) -> Non
 
 def test_a_blink_closes_and_stays_outside_the_eye(head: Head) -> None:
     expression = torch.zeros(52, dtype=torch.float64)
-    for side, letter in (("Left", "L"), ("Right", "R")):
+    for side in ("Left", "Right"):
         expression[EXPRESSION_NAMES.index(f"eyeBlink{side}")] = 1.0
     shape = head.shape(torch.zeros(100, dtype=torch.float64), expression).numpy()
     for joint, letter in ((2, "L"), (3, "R")):
@@ -121,5 +129,5 @@ def test_prior_samples_look_like_the_prior(head: Head) -> None:
 def test_a_file_that_is_no_head_is_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "other.npz"
     np.savez(path, a=1)
-    with pytest.raises(BadInputError, match="other.npz"):
+    with pytest.raises(BadInputError, match=r"other\.npz"):
         Head.load(path)
