@@ -4,7 +4,8 @@ People mark a brow, the base of the nose or the inner lip a few millimetres away
 alone puts it; there habit decides, and there this is used (`MARKED`). Google's FaceMesh has seen
 such marks; which of its vertices stand for the 68 is published. The portraits' fits say where those
 vertices lie on this head (``backend.train.portraits``), and each point is then written as an affine
-mix of dense landmarks near it, which follows every expression. No photograph of a benchmark takes part.
+mix of dense landmarks near it, which follows every expression. No photograph of a benchmark takes
+part.
 """
 
 from __future__ import annotations
