@@ -139,7 +139,7 @@ def without_offset(
 def run(settings: BenchSettings) -> dict[str, float]:
     """Measure on the folder `settings.data`; raises `BadInputError` where there is none."""
     if settings.data is None:
-        raise BadInputError("mien bench faces needs --settings.data FOLDER with an index.json.")
+        raise BadInputError("mien bench faces needs --data FOLDER with an index.json.")
     photographs = read_index(settings.data)
     if settings.quick:
         photographs = photographs[:: max(1, len(photographs) // 40)]

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from backend.detect.windows import ROI_SCALE
 from backend.head import Head
 
 from . import sampling
+from .assets import IRRADIANCE_BAND
 from .dress import dress
 from .procedural import make_background
 from .renderer import FaceRenderer, FaceState, Labels
@@ -21,7 +23,6 @@ from .shards import ShardWriter
 CROP = 160
 # The stored crop is this much larger than the tracker's own window, so that augmentation has room.
 LOOSENESS = 1.28
-ROI_SCALE = 1.55
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,6 @@ class FaceGenerator:
         self.settings = settings
         self.renderer = FaceRenderer(settings.assets, settings.base, CROP, settings.skins)
         self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
-        self._backgrounds: dict[int, np.ndarray] = {}
 
     def background(self) -> np.ndarray:
         """(CROP,CROP,3) u8: a random cut of a photograph or of an environment."""
@@ -124,7 +124,7 @@ class FaceGenerator:
         camera = (focal, *((CROP - 1) / 2 - focal * centre))
         environments = self.renderer.library.environments
         environment = environments[rng.integers(len(environments))]
-        light = sampling.sample_light(environment.sh, self.renderer.light_band(), rng)
+        light = sampling.sample_light(environment.sh, IRRADIANCE_BAND, rng)
         wardrobe = dress(self.renderer.library, self.renderer.skins, rng)
         image, labels = self.renderer.render(state, wardrobe, camera, light)
         alpha = image[..., 3:].astype(np.float32) / 255.0

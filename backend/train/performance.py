@@ -17,6 +17,7 @@ from tqdm import tqdm
 from backend.atomic import atomic_path
 
 from . import sampling
+from .assets import IRRADIANCE_BAND
 from .dress import dress
 from .procedural import make_background
 from .renderer import FaceRenderer, FaceState
@@ -134,7 +135,7 @@ def perform(settings: PerformanceSettings, renderer: FaceRenderer) -> Performanc
     )  # fmt: skip
 
 
-def save_truth(path: Path, performance: Performance, frames: int | None = None) -> None:
+def save_truth(path: Path, performance: Performance) -> None:
     """Write the coefficients; vertices follow from them through the head (see ``load_truth``)."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
@@ -157,7 +158,7 @@ def render_performance(settings: PerformanceSettings) -> Path:
     performance = perform(settings, renderer)
     rng = np.random.default_rng([settings.seed, 1])
     environment = renderer.library.environments[rng.integers(len(renderer.library.environments))]
-    light = sampling.sample_light(environment.sh, renderer.light_band(), rng)
+    light = sampling.sample_light(environment.sh, IRRADIANCE_BAND, rng)
     wardrobe = dress(renderer.library, renderer.skins, rng)
     background = cv2.GaussianBlur(make_background(rng, size, size, "gradient"), (0, 0), 6)
     camera = (performance.focal_px, (width - 1) / 2, (height - 1) / 2)

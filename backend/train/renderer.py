@@ -16,7 +16,7 @@ from backend.head import Head
 from backend.head.landmarks import layout
 from backend.head.model import HEAD_FILE
 
-from .assets import IRRADIANCE_BAND, AssetLibrary, BoundMesh
+from .assets import AssetLibrary, BoundMesh
 from .contour import ContourPaths, contour_points
 from .gl_scene import Mesh, Scene, Surface
 from .procedural import GlassesAnchors, GlassesSpec, make_glasses
@@ -274,7 +274,3 @@ class FaceRenderer:
         candidates = candidates[..., :2] / candidates[..., 2:] * camera[0] + np.array(camera[1:])
         contour = contour_points(candidates)
         return Labels(pixels, contour, visible, posed)
-
-    def light_band(self) -> np.ndarray:
-        """(9,) convolution of radiance coefficients to irradiance."""
-        return IRRADIANCE_BAND
