@@ -20,8 +20,7 @@ from .procedural import make_background
 from .renderer import FaceRenderer, FaceState, Labels
 from .shards import ShardWriter
 
-CROP = 160
-# The stored crop is this much larger than the tracker's own window, so that augmentation has room.
+# Stored crops are this much larger than the tracker's own window: room for augmentation.
 LOOSENESS = 1.28
 
 
@@ -45,6 +44,11 @@ class GenerateSettings:
     """Images a shard."""
     background_share: float = 0.04
     """Share of images that show no face at all."""
+    image_size: int = 160
+    """Pixels of the square images."""
+    farthest: float | None = None
+    """None for crops about the face; else whole frames, in which the face lies anywhere and is up
+    to so many times smaller than in its own region of interest."""
 
 
 def neutral_translation(head: Head, camera: sampling.Camera, identity: np.ndarray) -> np.ndarray:
@@ -70,14 +74,16 @@ class FaceGenerator:
     def __init__(self, settings: GenerateSettings, seed: int) -> None:
         self.rng = np.random.default_rng([settings.seed, seed])
         self.settings = settings
-        self.renderer = FaceRenderer(settings.assets, settings.base, CROP, settings.skins)
+        self.renderer = FaceRenderer(
+            settings.assets, settings.base, settings.image_size, settings.skins
+        )
         self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
 
     def background(self) -> np.ndarray:
-        """(CROP,CROP,3) u8: a random cut of a photograph or of an environment."""
-        library, rng = self.renderer.library, self.rng
+        """(S,S,3) u8: a random cut of a photograph or of an environment."""
+        library, rng, size = self.renderer.library, self.rng, self.settings.image_size
         if rng.random() < 0.3:
-            return make_background(rng, CROP, CROP)
+            return make_background(rng, size, size)
         pictures = [*library.backgrounds, *(e.background for e in library.environments)]
         number = int(rng.integers(len(pictures)))
         image = pictures[number].decode(512)[..., :3]
@@ -85,7 +91,7 @@ class FaceGenerator:
         y = int(rng.integers(image.shape[0] - side + 1))
         x = int(rng.integers(image.shape[1] - side + 1))
         out = cv2.resize(
-            image[y : y + side, x : x + side], (CROP, CROP), interpolation=cv2.INTER_AREA
+            image[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA
         )
         if rng.random() < 0.5:
             out = out[:, ::-1]
@@ -118,10 +124,11 @@ class FaceGenerator:
         lay = self.renderer._landmarks
         points = (posed[lay.vertices[:68]] * lay.barycentric[:68, :, None]).sum(1)
         centre, side = window(points[:, :2] / points[:, 2:])
-        side *= LOOSENESS * rng.uniform(0.93, 1.12)
-        centre = centre + rng.uniform(-0.04, 0.04, 2) * side
-        focal = CROP / side
-        camera = (focal, *((CROP - 1) / 2 - focal * centre))
+        shift, side = self._framing(side)
+        centre = centre + shift
+        size = self.settings.image_size
+        focal = size / side
+        camera = (focal, *((size - 1) / 2 - focal * centre))
         environments = self.renderer.library.environments
         environment = environments[rng.integers(len(environments))]
         light = sampling.sample_light(environment.sh, IRRADIANCE_BAND, rng)
@@ -131,6 +138,17 @@ class FaceGenerator:
         out = image[..., :3] * alpha + background * (1.0 - alpha)
         real = wardrobe.skin >= self.renderer.skins.n_synthetic
         return self._row(out.astype(np.uint8), labels, (state, camera), int(real))
+
+    def _framing(self, face: float) -> tuple[np.ndarray, float]:
+        """Shift (2,) of the image's centre and its side, from the side of the face's region."""
+        rng = self.rng
+        if self.settings.farthest is None:
+            side = face * LOOSENESS * rng.uniform(0.93, 1.12)
+            return rng.uniform(-0.04, 0.04, 2) * side, side
+        # The region may leave the frame by a quarter, as faces at the border do.
+        side = face * float(np.exp(rng.uniform(np.log(0.9), np.log(self.settings.farthest))))
+        reach = max(0.5 * (side - face), 0.0) + 0.12 * face
+        return rng.uniform(-reach, reach, 2), side
 
     def _row(self, image, labels, truth, kind) -> dict[str, np.ndarray | float | int]:  # type: ignore[no-untyped-def]
         camera, coefficients = np.zeros(20, np.float32), np.zeros(152, np.float32)
@@ -149,7 +167,7 @@ class FaceGenerator:
 def generate(settings: GenerateSettings, worker: int = 0) -> None:
     """Render until ``count`` images are in shards; a second process takes another worker number."""
     extra = {"camera": ((20,), np.float32), "coefficients": ((152,), np.float32)}
-    writer = ShardWriter(settings.out, settings.shard_size, CROP, extra)
+    writer = ShardWriter(settings.out, settings.shard_size, settings.image_size, extra)
     generator = FaceGenerator(settings, worker)
     for _ in tqdm(range(settings.count), desc="render", unit="image", smoothing=0.05):
         writer.add(**generator.sample())
