@@ -4,22 +4,17 @@
 from __future__ import annotations
 
 import os
-import queue
 import shutil
-import subprocess
 import sys
-import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from .child_process import IS_WINDOWS, LineReader
 from .shared.connection import default_state_directory
-
-IS_WINDOWS = sys.platform == "win32"
-NO_WINDOW = 0x08000000 if IS_WINDOWS else 0
-"""CREATE_NO_WINDOW: no console pops up on Windows."""
 
 Compute: TypeAlias = Literal["cpu", "cuda"]
 
@@ -100,74 +95,7 @@ def _command_of(path: Path) -> list[str]:
     return [str(path)]
 
 
-def clean_environment() -> dict[str, str]:
-    """Return this process's environment without what would lead another Python astray."""
-    environment = dict(os.environ)
-    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"):
-        environment.pop(name, None)
-    environment.update(PYTHONUNBUFFERED="1", PYTHONUTF8="1", PYTHONNOUSERSITE="1")
-    return environment
-
-
 # ---- running ------------------------------------------------------------------------------
-
-
-class LineReader:
-    """Runs a program and hands out the lines that it prints, without waiting."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        """Start the program. Raises OSError."""
-        self.command = list(command)
-        self.lines: deque[str] = deque(maxlen=400)
-        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=clean_environment(),
-            # The add-on's folder must not be importable there, whatever it holds.
-            cwd=Path.home(),
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            creationflags=NO_WINDOW,
-        )
-        self._thread = threading.Thread(target=self._read, daemon=True, name="mien output")
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.strip():
-                self._queue.put(line.rstrip())
-
-    def poll(self) -> int | None:
-        """Take the lines that have come; returns the exit status once all has been read."""
-        status = self.process.poll()
-        ended = status is not None and not self._thread.is_alive()
-        while not self._queue.empty():
-            self.lines.append(self._queue.get())
-        return status if ended else None
-
-    def stop(self, patience_s: float = 3.0) -> None:
-        """End the program: by closing its input, then by asking, then by force."""
-        process = self.process
-        if process.stdin is not None and not process.stdin.closed:
-            try:
-                process.stdin.close()
-            except OSError:
-                pass  # It is gone already.
-        for ask in (None, process.terminate, process.kill):
-            if ask is not None:
-                ask()
-            try:
-                process.wait(patience_s)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self._thread.join(1.0)
-        self.poll()
 
 
 class BackendProcess:
@@ -277,9 +205,31 @@ def installed_from(directory: Path | None = None) -> str | None:
     return text.strip()
 
 
+REMOVAL_ATTEMPTS = 10
+REMOVAL_PAUSE_S = 0.2
+
+
 def remove_environment(directory: Path | None = None) -> None:
-    """Delete the private environment."""
-    shutil.rmtree(directory or environment_directory(), ignore_errors=True)
+    """Delete the private environment. Raises `BackendError` where something of it stays.
+
+    Windows keeps files for a moment after the program that used them has ended, and virus
+    scanners open new ones: so it tries again for a while.
+    """
+    directory = directory or environment_directory()
+    reason = ""
+    for attempt in range(REMOVAL_ATTEMPTS):
+        if attempt:
+            time.sleep(REMOVAL_PAUSE_S)
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if not os.path.lexists(directory):
+            return
+    raise BackendError(
+        f"The folder {directory} could not be removed ({reason}): close the programs that use "
+        "it, then delete it."
+    )
 
 
 class Installation:
@@ -325,10 +275,13 @@ class Installation:
         if self.is_finished:
             return
         if self._reader is not None:
-            self._reader.stop()
+            self._reader.stop(heeds_input=False)
             self._reader = None
         self._end("Cancelled.")
-        remove_environment(self.plan.directory)
+        try:
+            remove_environment(self.plan.directory)
+        except BackendError as error:
+            self._end(f"Cancelled. {error}")
 
     def _next(self) -> bool:
         if not self._steps:

@@ -156,7 +156,11 @@ class MIEN_OT_remove_backend(bpy.types.Operator):
         """Stop it and delete its folder."""
         stop_backend()
         runtime.installation = None
-        backend_process.remove_environment()
+        try:
+            backend_process.remove_environment()
+        except BackendError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 

@@ -165,5 +165,5 @@ def test_failed_start_shows_what_was_printed(addon: Addon, tmp_path: Path) -> No
 def test_other_python_is_not_led_astray(addon: Addon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    environment = addon("backend_process").clean_environment()
+    environment = addon("child_process").clean_environment()
     assert "PYTHONPATH" not in environment and "PYTHONHOME" not in environment
