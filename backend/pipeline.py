@@ -8,7 +8,7 @@ import torch
 
 from backend.assembly import assemble_track
 from backend.detect import DenseDetector, FaceTracker
-from backend.detect.dense import Quality
+from backend.detect.window_detector import Quality
 from backend.device import choose_device
 from backend.errors import NoFaceError
 from backend.events import model_result

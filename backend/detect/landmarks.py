@@ -26,6 +26,8 @@ class FaceLandmarks:
     """(17,2) the visible silhouette of the jaw, as people mark iBUG's points 0 to 16."""
     contour_sigma: NDArray[np.float32] | None = None
     """(17,) standard deviation of each coordinate."""
+    focal_px: float | None = None
+    """The camera's focal length as this one picture tells it, where the detector says so."""
 
     def ibug68(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Points (68,2) and sigma (68,) as people mark them, with the jaw's visible silhouette."""

@@ -190,7 +190,12 @@ class DenseLandmarkNet(nn.Module):
 def fuse(net: DenseLandmarkNet) -> DenseLandmarkNet:
     """A copy that predicts the same, faster: every normalisation folded into its convolution."""
     fused = deepcopy(net).eval()
-    backbone = fused.backbone
+    fuse_backbone(fused.backbone)
+    return fused.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def fuse_backbone(backbone: EfficientNetLite0) -> None:
+    """Fold every normalisation of a network in evaluation mode into its convolution."""
     pairs: list[tuple[nn.Module, str, str]] = [
         (backbone, "_conv_stem", "_bn0"),
         (backbone, "_conv_head", "_bn1"),
@@ -203,7 +208,6 @@ def fuse(net: DenseLandmarkNet) -> DenseLandmarkNet:
         folded = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
         setattr(module, convolution, folded)
         setattr(module, norm, nn.Identity())
-    return fused.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def normalise(image: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.detect.dense import DenseDetector, Quality
 from backend.detect.landmarks import FaceLandmarks
+from backend.detect.protocol import FaceDetector
+from backend.detect.window_detector import Quality
 from backend.detect.windows import Window, roi
 
 _SEARCH_EVERY_FRAME = 5
@@ -27,7 +28,7 @@ class FaceTracker:
 
     def __init__(
         self,
-        detector: DenseDetector,
+        detector: FaceDetector,
         subject: tuple[float, float] | None = None,
         quality: Quality = "fast",
     ) -> None:

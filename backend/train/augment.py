@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.detect.network import N_DENSE, N_POINTS
+from backend.detect.network import N_CONTOUR, N_DENSE
 from backend.detect.windows import ROI_SCALE, Window, roi
 from backend.head.landmarks import layout
 from backend.train.procedural import (
@@ -60,41 +60,58 @@ class Cut:
     image: NDArray[np.uint8]
     """(S,S,3) RGB."""
     points: NDArray[np.float32]
-    """(337,2) dense320, then the silhouette."""
+    """(L+17,2) dense320 or dense703, then the silhouette."""
     valid: NDArray[np.float32]
-    """(337,) which of them may be trained on."""
+    """(L+17,) which of them may be trained on."""
     weight: float
     """Of the sample's labels; 0 without a face."""
     face: tuple[float, float, float]
     """Centre and side of the true region of interest; zeros without a face."""
     has_face: bool
+    window: Window
+    """What was cut, in pixels of the stored image, after mirroring."""
+    mirrored: bool
 
 
 class WindowSampler:
-    """Draws windows; keeps a pool of occluders and backgrounds, since making one takes long."""
+    """Draws windows; keeps a pool of occluders and backgrounds, since making one takes long.
 
-    def __init__(self, settings: AugmentSettings, rng: np.random.Generator) -> None:
+    landmarks: how many of dense703 a cut is labelled with.
+    """
+
+    def __init__(
+        self, settings: AugmentSettings, rng: np.random.Generator, landmarks: int = N_DENSE
+    ) -> None:
         self.settings = settings
         self.rng = rng
-        self._mirror = layout("dense320").mirror
+        self._landmarks = landmarks
+        self._mirror = layout("dense703").mirror[:landmarks]
         self._sprites = [make_occluder(rng, _SPRITE_SIZE) for _ in range(_SPRITES)]
         self._backgrounds = [make_background(rng, 160, 160) for _ in range(_SPRITES)]
 
-    def cut(self, sample: Mapping[str, NDArray], size: int, canvas: float = 1.0) -> Cut:
+    def cut(
+        self,
+        sample: Mapping[str, NDArray],
+        size: int,
+        canvas: float = 1.0,
+        whole: bool = False,
+    ) -> Cut:
         """Cut a random window of `size` pixels out of a stored sample.
 
         canvas: side of the cut over that of the finder's window; above 1 the face may lie anywhere
-        in a larger picture, for training over all of its windows at once.
+        in a larger picture, for training over all of its windows at once. whole: keep nearly the
+        whole stored image, as the frame that it is.
         """
         image = np.asarray(sample["images"])
-        points, valid = _labels(sample)
+        points, valid = _labels(sample, self._landmarks)
         has_face = bool(sample["has_face"])
-        if self.rng.random() < 0.5:
+        mirrored = self.rng.random() < 0.5
+        if mirrored:
             image = image[:, ::-1]
             points = points * [-1, 1] + [image.shape[1] - 1, 0]
             points, valid = _mirrored(points, valid, self._mirror)
         face = roi(points) if has_face else _anywhere(image.shape[0])
-        window = self._window(face, canvas)
+        window = self._frame(image.shape[0]) if whole else self._window(face, canvas)
         cut = self._warp(image, window, size)
         cut = self._occlude(cut)
         cut = augment(cut, self.rng, self.settings.photometric)
@@ -109,7 +126,17 @@ class WindowSampler:
             if has_face
             else (0.0, 0.0, 0.0),
             has_face=has_face,
+            window=window,
+            mirrored=mirrored,
         )
+
+    def _frame(self, size: int) -> Window:
+        """A whole frame, a little moved and turned, sometimes a lot."""
+        rng = self.rng
+        roll = rng.normal(0, 0.1) if rng.random() < 0.8 else rng.uniform(-0.9, 0.9)
+        frame = Window((size - 1) / 2, (size - 1) / 2, float(size))
+        x, y = rng.uniform(-0.05, 0.05, 2)
+        return frame.jittered((float(x), float(y)), float(rng.uniform(0.9, 1.1)), float(roll))
 
     def _window(self, face: Window, canvas: float) -> Window:
         s, rng = self.settings, self.rng
@@ -193,11 +220,13 @@ class WindowSampler:
         return image
 
 
-def _labels(sample: Mapping[str, NDArray]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    dense = decode_points(np.asarray(sample["landmarks"][:N_DENSE]))
+def _labels(
+    sample: Mapping[str, NDArray], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    dense = decode_points(np.asarray(sample["landmarks"][:count]))
     contour = evenly_spaced(decode_points(np.asarray(sample["contour"])))
-    valid = np.ones(N_POINTS, np.float32)
-    valid[:N_DENSE] = np.asarray(sample["valid"][:N_DENSE]) > 0
+    valid = np.ones(count + N_CONTOUR, np.float32)
+    valid[:count] = np.asarray(sample["valid"][:count]) > 0
     return np.concatenate([dense, contour]).astype(np.float64), valid
 
 
@@ -219,7 +248,8 @@ def _mirrored(
     points: NDArray[np.float64], valid: NDArray[np.float32], mirror: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Points of a mirrored image, renamed to their other sides."""
-    order = np.concatenate([mirror, np.arange(N_POINTS - 1, N_DENSE - 1, -1)])
+    contour = np.arange(len(mirror) + N_CONTOUR - 1, len(mirror) - 1, -1)
+    order = np.concatenate([mirror, contour])
     return points[order], valid[order]
 
 

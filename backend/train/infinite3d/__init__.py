@@ -1,0 +1,1 @@
+"""Training of Infinite 3D Landmarks."""

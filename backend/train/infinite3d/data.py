@@ -1,0 +1,191 @@
+"""Batches of windows and of whole frames, with landmarks and the full truth, made in a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backend.detect.windows import Window, roi
+from backend.head import Head
+from backend.train.augment import AugmentSettings, Cut, WindowSampler
+from backend.train.batches import SamplePool
+from backend.train.infinite3d.truth import Truth, TruthMaker
+from backend.train.losses import presence_target
+from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_SYNTHETIC
+
+N_LANDMARKS = 703
+
+
+@dataclass(frozen=True)
+class QueryBatch:
+    """B cuts of one size; coordinates are the cut's own, [-1,1] from its outer edges."""
+
+    images: Tensor
+    """(B,S,S,3) u8."""
+    points: Tensor
+    """(B,720,2) dense703, then the jaw's silhouette."""
+    valid: Tensor
+    """(B,720)."""
+    weight: Tensor
+    """(B,) of the landmarks, 0 without a face."""
+    presence: Tensor
+    """(B,) 1 for a face, 0 for none, -1 for neither."""
+    region: Tensor
+    """(B,2,3) the true region of interest as a matrix."""
+    dataset: Tensor
+    """(B,) which dataset code the labels follow."""
+    truth: Truth
+    """Of the samples whose geometry is known."""
+
+    def input(self, device: torch.device) -> Tensor:
+        """The images as the network wants them (B,3,S,S)."""
+        return self.images.to(device).permute(0, 3, 1, 2).float()
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the optimiser sees."""
+
+    windows: QueryBatch | None
+    frames: QueryBatch | None
+
+
+class BatchMaker:
+    """Cuts random samples and works out their truth."""
+
+    def __init__(
+        self,
+        pool: SamplePool,
+        frames: SamplePool | None,
+        settings: AugmentSettings,
+        seed: int,
+    ) -> None:
+        self.pool = pool
+        self.frames = frames
+        self._sampler = WindowSampler(settings, np.random.default_rng(seed), N_LANDMARKS)
+        self._truth = TruthMaker(Head.load())
+
+    def windows(self, count: int, size: int) -> QueryBatch:
+        """Windows as the tracker cuts them, some of them careless or off the face."""
+        samples = [self.pool.sample(self._sampler.rng) for _ in range(count)]
+        return self._batch(samples, [self._sampler.cut(s, size) for s in samples], False)
+
+    def whole(self, count: int, size: int) -> QueryBatch:
+        """Whole frames, in which the spatial transformer has to find the face."""
+        assert self.frames is not None
+        samples = [self.frames.sample(self._sampler.rng) for _ in range(count)]
+        cuts = [self._sampler.cut(s, size, whole=True) for s in samples]
+        return self._batch(samples, cuts, True)
+
+    def _batch(self, samples: list[dict[str, NDArray]], cuts: list[Cut], whole: bool) -> QueryBatch:
+        size = cuts[0].image.shape[0]
+        kinds = np.array([int(sample["kind"]) for sample in samples])
+        has_face = np.array([cut.has_face for cut in cuts])
+        known = np.isin(kinds, (KIND_SYNTHETIC, KIND_REAL_SKIN)) & has_face
+        known &= np.array([float(np.asarray(s["camera"])[0]) > 0 for s in samples])
+        camera = np.stack([np.asarray(s["camera"]) for s in samples]).astype(np.float32)
+        camera[~known, 17] += 1.0  # some depth to divide by
+        truth = self._truth.make(
+            camera,
+            np.stack([np.asarray(s["coefficients"]) for s in samples]).astype(np.float32),
+            known.tolist(),
+            cuts,
+            np.asarray(samples[0]["images"]).shape[0],
+        )
+        regions = [_region(cut, size) for cut in cuts]
+        face = torch.tensor([cut.face for cut in cuts], dtype=torch.float32)
+        faces = torch.from_numpy(has_face)
+        return QueryBatch(
+            images=torch.from_numpy(np.stack([cut.image for cut in cuts])),
+            points=torch.from_numpy(np.stack([(2 * c.points + 1) / size - 1 for c in cuts])),
+            valid=torch.from_numpy(np.stack([cut.valid for cut in cuts])),
+            weight=_weights(cuts, face, size, whole),
+            presence=faces.float() if whole else _presence(face, faces, size),
+            region=torch.from_numpy(np.stack(regions)).float(),
+            dataset=torch.from_numpy((kinds == KIND_PORTRAIT).astype(np.int64)),
+            truth=truth,
+        )
+
+
+def _presence(face: Tensor, has_face: Tensor, size: int) -> Tensor:
+    offset = (face[:, :2] - (size - 1) / 2).norm(dim=1) / size
+    return presence_target(offset, size / face[:, 2].clamp(min=1.0), has_face)
+
+
+def _weights(cuts: list[Cut], face: Tensor, size: int, whole: bool) -> Tensor:
+    """Landmarks count where the face is in the window, though presence may not be asked for."""
+    weight = torch.tensor([cut.weight for cut in cuts], dtype=torch.float32)
+    if whole:
+        return weight
+    offset = (face[:, :2] - (size - 1) / 2).norm(dim=1) / size
+    scale = size / face[:, 2].clamp(min=1.0)
+    return weight * ((offset < 0.35) & (scale > 0.55) & (scale < 1.8))
+
+
+def _region(cut: Cut, size: int) -> NDArray[np.float64]:
+    """The true region of interest as a matrix from window to cut coordinates."""
+    if not cut.has_face:
+        return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    return matrix_of(roi(cut.points), size)
+
+
+def matrix_of(window: Window, size: int) -> NDArray[np.float64]:
+    """(2,3) from a window's coordinates to those of the square image of `size` that it lies on."""
+    centre = (2 * np.array([window.x, window.y]) + 1) / size - 1
+    return np.hstack([window.axes() * 2 / size, centre[:, None]])
+
+
+class StepStream:
+    """An endless stream of steps, made in a thread while the network trains."""
+
+    def __init__(self, maker: BatchMaker, plan: Mapping[str, int]) -> None:
+        """plan: `windows`, `frames` (samples a step), `window_size`, `frame_size` (pixels)."""
+        self._maker = maker
+        self._plan = dict(plan)
+        self._ready: queue.Queue[tuple[dict[str, int], Step | BaseException]] = queue.Queue(4)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def next(self, plan: Mapping[str, int]) -> Step:
+        """The next step of a plan; those made for another one are thrown away."""
+        self._plan = dict(plan)
+        while True:
+            made_for, step = self._ready.get()
+            if isinstance(step, BaseException):
+                raise step
+            if made_for == self._plan:
+                return step
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _work(self) -> None:
+        count = 0
+        try:
+            while not self._stop.is_set():
+                count += 1
+                if count % 200 == 0:
+                    self._maker.pool.scan()
+                plan = self._plan
+                n_windows, n_frames = plan["windows"], plan["frames"]
+                step = Step(
+                    self._maker.windows(n_windows, plan["window_size"]) if n_windows else None,
+                    self._maker.whole(n_frames, plan["frame_size"]) if n_frames else None,
+                )
+                self._ready.put((plan, step))
+        except BaseException as error:  # the training loop raises it
+            self._ready.put((self._plan, error))
