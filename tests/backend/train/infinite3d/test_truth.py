@@ -70,8 +70,8 @@ def test_points_agree_with_the_labels_and_the_camera(head: Head, offset: float) 
     again = project(transform(truth.canonical, truth.rotation, truth.translation), truth.focal)
     difference = (again - truth.points).norm(dim=-1)
     # A window off the axis is a homography of the network's camera, not a crop of it.
-    assert difference.mean() < (1e-3 if offset == 0 else 0.01), float(difference.mean())
-    assert difference.max() < (0.01 if offset == 0 else 0.08), float(difference.max())
+    assert difference.mean() < (3e-3 if offset == 0 else 0.01), float(difference.mean())
+    assert difference.max() < (0.05 if offset == 0 else 0.08), float(difference.max())
     assert (truth.canonical.mean((0, 1)) - head.template.mean(0)).norm() < 0.02
 
 
