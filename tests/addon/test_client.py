@@ -29,7 +29,7 @@ class Service:
     def start(self) -> None:
         self.connection.unlink(missing_ok=True)
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not self.connection.exists():
             assert self.process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
@@ -62,8 +62,8 @@ def submit(addon: Addon, service: Service) -> Iterator[Callable[..., Any]]:
         one.close()
 
 
-def run(client: Any, until: Callable[[], bool] | None = None, timeout_s: float = 60.0) -> None:
-    """Poll as Blender's timer does, and see that no poll takes long."""
+def run(client: Any, until: Callable[[], bool] | None = None, timeout_s: float = 180.0) -> None:
+    """Poll as Blender's timer does, until a condition holds or the job has ended."""
     deadline = time.monotonic() + timeout_s
     while not (until() if until is not None else client.is_finished):
         assert time.monotonic() < deadline, client.phase

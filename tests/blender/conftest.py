@@ -85,7 +85,7 @@ class Blender:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
         )
         output = (process.stdout + process.stderr)[-6000:]
         assert answer.exists(), output

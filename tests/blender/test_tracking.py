@@ -40,7 +40,7 @@ class Service:
         command += ["--connection-file", str(self.connection), "--jobs-directory", str(jobs)]
         command += ["--roots", str(clip.parent), "--devices", "cpu"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not self.connection.exists():
             assert self.process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
@@ -49,7 +49,7 @@ class Service:
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
-            self.process.wait(15)
+            self.process.wait(60)
         finally:
             self.process.kill()
 
@@ -132,7 +132,7 @@ def test_backend_is_started_checked_and_stopped(blender: Any) -> None:
 
 def test_backend_ends_with_blender(blender: Any) -> None:
     pid = blender.run("tracking_checks.py", "left_running", python=sys.executable)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)

@@ -28,7 +28,7 @@ def _set_up(clip: str, connection: str) -> Any:
     return settings
 
 
-def _wait(is_done: Any, timeout_s: float = 60.0) -> None:
+def _wait(is_done: Any, timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_done():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -53,7 +53,7 @@ def stream(track: str, clip: str, connection: str, job_id: str, offset: int) -> 
     run = _mien("operators.track").start_run(bpy.context, job_id)
     run.share = float("inf")  # show every frame, however long that takes
     seen: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not run.step(budget_s=0.0):
         assert time.monotonic() < deadline
         settings = bpy.context.scene.mien
@@ -125,7 +125,7 @@ def local_backend(python: str) -> dict[str, Any]:
     runtime = _mien("runtime").runtime
     poll = _mien("operators.backend").poll_check
     bpy.ops.mien.check_backend()
-    _wait(lambda: poll() is None, 90)
+    _wait(lambda: poll() is None)
     check, backend = runtime.check, runtime.backend
     problem = None if check.problem is None else check.problem.message
     result = {"phase": check.phase, "problem": problem, "devices": list(check.devices)}

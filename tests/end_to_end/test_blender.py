@@ -27,7 +27,7 @@ def seen_by_blender(performance_result: Path) -> dict[str, np.ndarray]:
         (Path(__file__).with_name("project_in_blender.py"), blend, output),
     ):
         command = [sys.executable, str(script), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     with np.load(output) as file:
         return dict(file)

@@ -145,7 +145,7 @@ def test_interruption_stops_cleanly(tmp_path: Path, number: signal.Signals) -> N
             break
     process.send_signal(number)
     try:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

@@ -23,6 +23,9 @@ from shared.messages import Hello, Job, JobDone, Message, Welcome
 
 REPOSITORY = Path(__file__).parents[3]
 
+PATIENCE_S = 60.0
+"""How long anything may take: it ends at once, but a busy machine has its own idea of that."""
+
 SERVE = """
 import pathlib, sys
 from pathlib import PosixPath, WindowsPath
@@ -32,7 +35,7 @@ sys.exit(main(eval(sys.argv[1])))
 """
 
 
-def eventually(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Return the first true value of a condition, which is looked at often."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -56,11 +59,11 @@ class RawClient:
     def send(self, message: Message) -> None:
         self.socket.send_multipart(encode(message))
 
-    def receive(self, timeout_s: float = 5.0) -> Any:
+    def receive(self, timeout_s: float = PATIENCE_S) -> Any:
         assert self.socket.poll(int(timeout_s * 1000)), "no answer"
         return decode_from_server(self.socket.recv_multipart())
 
-    def receive_until(self, wanted: type[Message], timeout_s: float = 5.0) -> Any:
+    def receive_until(self, wanted: type[Message], timeout_s: float = PATIENCE_S) -> Any:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             message = self.receive(timeout_s)
@@ -146,7 +149,7 @@ class Service:
         """Close its standard input, which is how whoever started it ends it."""
         assert self.process is not None and self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE_S)
 
     def close(self) -> None:
         for client in self.clients:
