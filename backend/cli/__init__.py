@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from backend.cli.bench import Bench
+from backend.cli.export import Export
 from backend.cli.landmarks import Landmarks
 from backend.cli.outcome import exit_code_of
 from backend.cli.serve import Serve
@@ -43,6 +44,7 @@ _TRAIN = "Train the detector on rendered faces."
 Command = (
     Annotated[TrackClip, tyro.conf.subcommand("track")]
     | Annotated[Landmarks, tyro.conf.subcommand("landmarks")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[_Heavy, tyro.conf.subcommand("render", description=_RENDER)]

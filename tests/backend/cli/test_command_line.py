@@ -22,9 +22,11 @@ def run(arguments: list[str]) -> int:
     return int(caught.value.code or 0)
 
 
-@pytest.mark.parametrize("command", [[], ["track"], ["landmarks"], ["serve"], ["bench"]])
+@pytest.mark.parametrize(
+    "command", [[], ["track"], ["landmarks"], ["export"], ["serve"], ["bench"]]
+)
 def test_help_reads_well_and_loads_nothing_heavy(command: list[str]) -> None:
-    heavy = ("torch", "cv2", "av", "scipy", "zmq", "moderngl")
+    heavy = ("torch", "cv2", "av", "scipy", "zmq", "moderngl", "pxr", "pygltflib")
     code = (
         "import sys\nfrom backend.cli import main\n"
         f"try:\n    main({[*command, '--help']!r})\n"
@@ -38,7 +40,7 @@ def test_help_reads_well_and_loads_nothing_heavy(command: list[str]) -> None:
         # Every option has a sentence: tyro shows "(required)" or a default alone where it has none.
         assert "Missing" not in shown.stdout
     else:
-        for name in ("track", "landmarks", "serve", "bench"):
+        for name in ("track", "landmarks", "export", "serve", "bench"):
             assert name in shown.stdout
 
 
@@ -59,6 +61,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["track", "gone", "-o", "o.npz", "--frame-rate", "0"], "not a frame rate"),
         (["landmarks", "gone.png", "-o", "out.txt"], "must end in .npz"),
         (["landmarks", "gone.png", "-o", "out.npz", "--max-faces", "0"], "at least 1"),
+        (["export", "gone.npz", "-o", "out.fbx"], "end in .csv, .usdc, .usda, .glb"),
+        (["export", "gone.npz", "-o", "out.glb"], "gone.npz: no such file"),
         (["bench", "speed-of-light"], "no benchmark"),
     ],
 )
