@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from backend.detect.network import DenseLandmarkNet, fuse
+from backend.detect.graph import GraphNet
+from backend.detect.network import INPUT_SIZE, DenseLandmarkNet, fuse
 from backend.detect.weights_file import load_network
 from backend.detect.window_detector import FindSettings, WindowDetector
 
@@ -15,7 +16,7 @@ class DenseDetector(WindowDetector):
     """Finds faces in images and their dense landmarks."""
 
     def __init__(self, net: DenseLandmarkNet, settings: FindSettings | None = None) -> None:
-        super().__init__(fuse(net), next(net.parameters()).device, settings)
+        super().__init__(GraphNet(fuse(net), INPUT_SIZE), next(net.parameters()).device, settings)
 
     @classmethod
     def load(cls, weights: Path | None = None, device: torch.device | str = "cpu") -> DenseDetector:

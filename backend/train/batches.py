@@ -16,7 +16,7 @@ from torch import Tensor
 from backend.detect.network import STRIDE
 from backend.train.augment import AugmentSettings, Cut, WindowSampler
 from backend.train.losses import presence_target
-from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, ShardReader
+from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP, ShardReader
 
 VALIDATION_EVERY = 40
 """Every so many shards, one is kept for validation, the first among them."""
@@ -124,7 +124,7 @@ class SamplePool:
         """One sample: its kind by the shares, then any of that kind."""
         draw = rng.random()
         kind = 0
-        for candidate in (BACKGROUND, KIND_PORTRAIT, KIND_REAL_SKIN):
+        for candidate in (BACKGROUND, KIND_PORTRAIT, KIND_WARP, KIND_REAL_SKIN):
             if candidate not in self._kinds:
                 continue
             fair = len(self._kinds[candidate][0]) / len(self)

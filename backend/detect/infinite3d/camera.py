@@ -48,7 +48,7 @@ def translation(values: Tensor, focal: Tensor) -> Tensor:
 
 def transform(points: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
     """Equation 9: canonical points (...,K,3) in the camera's frame, OpenCV axes, metres."""
-    return points @ rotation.mT + translation[..., None, :]
+    return points @ rotation.transpose(-1, -2) + translation[..., None, :]
 
 
 def project(points: Tensor, focal: Tensor) -> Tensor:

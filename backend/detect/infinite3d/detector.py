@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from backend.detect.graph import Graph, GraphNet
 from backend.detect.infinite3d.canonical import Queries
 from backend.detect.infinite3d.layout_net import layout_net
 from backend.detect.infinite3d.network import Infinite3D
@@ -61,11 +62,13 @@ class Infinite3DDetector(WindowDetector):
 
     def __init__(self, net: Infinite3D, settings: FindSettings | None = None) -> None:
         fast = layout_net(net)
-        super().__init__(fast, next(net.parameters()).device, settings)
-        self._fast = fast
+        a = net.architecture
+        device = next(net.parameters()).device
+        super().__init__(GraphNet(fast, a.window_size), device, settings)
         self.network = fast.net
-        self._window_size = net.architecture.window_size
-        self._frame_size = net.architecture.frame_size
+        self._window_size, self._frame_size = a.window_size, a.frame_size
+        transformer = fast.net.transformer
+        self._transformer = Graph(transformer, a.frame_size) if transformer is not None else None
 
     @classmethod
     def load(
@@ -105,7 +108,7 @@ class Infinite3DDetector(WindowDetector):
         )
 
     def _first(self, image: NDArray[np.uint8], max_faces: int) -> list[Face]:
-        if self.network.transformer is None:
+        if self._transformer is None:
             return []
         found: list[Face] = []
         for share in _PARTS:
@@ -120,10 +123,9 @@ class Infinite3DDetector(WindowDetector):
         self, image: NDArray[np.uint8], parts: Sequence[Window], known: Sequence[Window]
     ) -> list[Window]:
         """Windows that the spatial transformer gives for parts of the frame, the surest first."""
-        transformer = self.network.transformer
-        assert transformer is not None
+        assert self._transformer is not None
         frames = as_input([crop(image, part, self._frame_size) for part in parts], self.device)
-        matrices, presence = transformer(frames)
+        matrices, presence = self._transformer(frames)
         score = presence.sigmoid().cpu().numpy()
         kept: list[Window] = []
         for number in np.argsort(-score):

@@ -1,0 +1,40 @@
+"""The compiled graph against torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from backend.detect import graph
+from backend.detect.graph import Graph, GraphNet
+from backend.detect.network import INPUT_SIZE, fuse
+from backend.detect.weights_file import load_network
+
+pytestmark = pytest.mark.skipif(not graph.is_available(), reason="OpenVINO is not installed")
+
+
+def test_graph_says_what_torch_says() -> None:
+    net = fuse(load_network())
+    compiled = GraphNet(net, INPUT_SIZE, patience=0)
+    torch.manual_seed(0)
+    for count in (3, 1, 8):
+        windows = torch.rand(count, 3, INPUT_SIZE, INPUT_SIZE) * 255
+        with torch.inference_mode():
+            expected, found = net(windows), compiled(windows)
+        # A twentieth of a pixel of the window is what the graph may differ by.
+        assert (found.points - expected.points).abs().max() * INPUT_SIZE / 2 < 0.05
+        assert torch.allclose(found.log_sigma, expected.log_sigma, atol=1e-3)
+        assert torch.allclose(found.presence, expected.presence, atol=1e-2)
+
+
+def test_graph_is_compiled_only_when_it_pays() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    lazy = Graph(net, 8, patience=2)
+    images = torch.rand(1, 3, 8, 8)
+    with torch.inference_mode():
+        for _ in range(2):
+            lazy(images)
+        assert lazy._compiled is None
+        found = lazy(images)
+        assert lazy._compiled is not None
+        assert torch.allclose(found[0], net(images), atol=1e-5)
