@@ -32,6 +32,8 @@ def set_visibility(
     if attribute is None:
         attribute = mesh.attributes.new(SEEN, "FLOAT", "POINT")
     attribute.data.foreach_set("value", visibility.astype(np.float32).mean(axis=0))
+    # Blender 4.2 goes on showing the old values of an attribute unless it is told.
+    mesh.update_tag()
 
     modifier = head.modifiers.get(MODIFIER)
     if modifier is None:
