@@ -2,29 +2,43 @@
 
 `--data` names a folder with pictures and an `index.json`: `items`, each with `image`, `source` and
 `landmarks_68` (iBUG's 68 points, pixel centres at integers). Nothing here is used for training.
+Every system sees the same pixels. MediaPipe's own face finder misses many faces of whole
+photographs, so it is also shown the part around the labels alone (`mediapipe_cropped_`).
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from backend.detect import DenseDetector, FaceLandmarks
-from backend.device import choose_device
+from backend.detect import FaceDetector
 from backend.errors import BadInputError
-from backend.evaluate.settings import BenchSettings
+from backend.evaluate.detectors import load_detectors, make_clock
+from backend.evaluate.landmark_errors import Measured, errors, figures
+from backend.evaluate.peer import PREFIX, MediaPipeMesh, PeerError, open_peer
+from backend.evaluate.settings import BenchSettings, PartialFigures
 from backend.footage.video import read_picture
 
-FAILURE = 0.10
-"""Error above which an image counts as failed."""
+COLUMNS = ("mediapipe_cropped_", "mediapipe_")
+"""Prefixes of figures that are a column of the table of their own."""
+CROPPED = "mediapipe_cropped_"
+CROP_SIDE = 2.0
+"""Side of the part that is shown alone, over the longer side of the box around the labels."""
 _MAX_FACES = 32
 _MATCH = 0.2
 """Least intersection over union with the labelled face's box to have found it."""
+_QUICK = 40
+
+Find = Callable[[NDArray[np.uint8], NDArray[np.float64]], tuple[list[NDArray[np.float64]], float]]
+"""Image (H,W,3) and labels (68,2) to the faces (68,2) that were found, and seconds."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +51,25 @@ class Photograph:
     """(68,2) px."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What was found of P photographs."""
+@dataclass
+class Entrant:
+    """One system that is measured, and what it has found so far."""
 
-    predicted: NDArray[np.float64]
-    """(P,68,2) px; NaN where the labelled face was missed."""
-    labels: NDArray[np.float64]
-    """(P,68,2) px."""
-    sources: tuple[str, ...]
-    """Where each photograph comes from."""
-    extra_faces: int
+    find: Find
+    predicted: list[NDArray[np.float64]] = field(default_factory=list)
+    """(68,2) a photograph; NaN where the labelled face was missed."""
+    seconds: list[float] = field(default_factory=list)
+    extra_faces: int = 0
     """Faces found beside the labelled ones; some are there, unlabelled."""
+
+    def step(self, image: NDArray[np.uint8], labels: NDArray[np.float64]) -> None:
+        """Find the labelled face (68,2) of an image."""
+        faces, seconds = self.find(image, labels)
+        overlaps = [_overlap(face, labels) for face in faces]
+        best = int(np.argmax(overlaps)) if overlaps and max(overlaps) >= _MATCH else None
+        self.predicted.append(np.full((68, 2), np.nan) if best is None else faces[best])
+        self.seconds.append(seconds)
+        self.extra_faces += len(faces) - (best is not None)
 
 
 def read_index(folder: Path) -> list[Photograph]:
@@ -64,99 +85,140 @@ def read_index(folder: Path) -> list[Photograph]:
             )
             for item in items
         ]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{index}: cannot be read as an index of photographs.") from error
 
 
-def measure(detector: DenseDetector, photographs: list[Photograph]) -> Measured:
-    """Find every photograph's faces in the whole picture and keep the one that is labelled."""
-    predicted, extra = [], 0
-    for photograph in tqdm(photographs, desc="Finding faces", unit="picture"):
-        image, _ = read_picture(photograph.path)
-        faces = detector.find(image, max_faces=_MAX_FACES, quality="final")
-        best = _matching(faces, photograph.landmarks_68)
-        extra += len(faces) - (best is not None)
-        missing = np.full((68, 2), np.nan)
-        predicted.append(missing if best is None else best.ibug68()[0].astype(np.float64))
-    return Measured(
-        np.stack(predicted),
-        np.stack([p.landmarks_68 for p in photographs]),
-        tuple(p.source for p in photographs),
-        extra,
-    )
+def run(settings: BenchSettings) -> dict[str, float]:
+    """Measure on `settings.data`, `settings.shards`, or both.
 
+    Raises: `BadInputError` where there is neither; `PartialFigures` on Ctrl-C.
+    """
+    if settings.data is None and settings.shards is None:
+        raise BadInputError(
+            "mien bench faces needs --data FOLDER with an index.json, or --shards FOLDER."
+        )
+    detectors = load_detectors(settings)
+    result: dict[str, float] = {}
+    if settings.data is not None:
+        photographs = read_index(settings.data)
+        if settings.quick:
+            photographs = photographs[:: max(1, len(photographs) // _QUICK)]
+        # Shuffled, so that a run that is stopped has seen something of every source.
+        order = np.random.default_rng(settings.seed).permutation(len(photographs))
+        photographs = [photographs[number] for number in order]
+        result |= on_photographs(detectors, photographs, settings)
+    if settings.shards is not None:
+        # What reads shards trains with them, too, and needs more than a measurement does.
+        from backend.evaluate.rendered import on_shards
 
-def figures(measured: Measured) -> dict[str, float]:
-    """Every figure by name; errors in percent of the distance of the outer eye corners."""
-    found = np.isfinite(measured.predicted).all((1, 2))
-    predicted, labels = measured.predicted[found], measured.labels[found]
-    plain = errors(predicted, labels)
-    moved = errors(without_offset(predicted, labels), labels)
-    inner, inner_moved = 100 * plain[:, 17:].mean(1), 100 * moved[:, 17:].mean(1)
-    failed = (~found).sum() + (inner > 100 * FAILURE).sum()
-    result = {
-        "nme51": float(inner.mean()),
-        "nme68": float(100 * plain.mean()),
-        "nme51_offset": float(inner_moved.mean()),
-        "nme68_offset": float(100 * moved.mean()),
-        "nme51_median": float(np.median(inner)),
-        "failure_percent": 100 * float(failed) / len(found),
-        "missed": float((~found).sum()),
-        "images": float(len(found)),
-        "extra_faces": float(measured.extra_faces),
-    }
-    sources = np.array(measured.sources)[found]
-    for source in sorted(set(measured.sources)):
-        result[f"nme51_{source}"] = float(inner[sources == source].mean())
+        for prefix, detector in detectors.items():
+            of_shards = on_shards(detector, settings.shards, settings)
+            result |= {prefix + name: value for name, value in of_shards.items()}
     return result
 
 
-def errors(predicted: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(P,68) distances over that of the labels' outer eye corners (iBUG 36 and 45)."""
-    size = np.linalg.norm(labels[:, 45] - labels[:, 36], axis=-1)
-    return np.linalg.norm(predicted - labels, axis=-1) / size[:, None]
+def on_photographs(
+    detectors: dict[str, FaceDetector], photographs: list[Photograph], settings: BenchSettings
+) -> dict[str, float]:
+    """Figures of every system on the same photographs, each name with the system's prefix.
 
-
-def without_offset(
-    predicted: NDArray[np.float64], labels: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Predictions (P,68,2) less one constant offset a landmark, learned on the other half.
-
-    The offset lives in the face's similarity frame: turned with the line of the predicted outer
-    eye corners and in units of their distance. It stands for what two conventions of marking the
-    same face differ by.
+    Raises: `PartialFigures` on Ctrl-C, with those of the photographs so far.
     """
-    eye = predicted[:, 45] - predicted[:, 36]
-    frame = np.stack([eye, np.stack([-eye[:, 1], eye[:, 0]], -1)], -1)
-    local = np.linalg.solve(frame[:, None], (labels - predicted)[..., None])[..., 0]
-    half = np.arange(len(predicted)) % 2
-    offset = np.empty_like(local)
-    for part in (0, 1):
-        offset[half == part] = np.median(local[half != part], axis=0)
-    return predicted + (frame[:, None] @ offset[..., None])[..., 0]
+    clock = make_clock(settings)
+    entrants = {
+        prefix: Entrant(_detector_find(detector, settings, clock))
+        for prefix, detector in detectors.items()
+    }
+    with ExitStack() as stack:
+        peer = open_peer(settings.peer)
+        if peer is not None:
+            stack.enter_context(peer)
+            entrants[PREFIX] = Entrant(_peer_find(peer))
+            entrants[CROPPED] = Entrant(_peer_find_cropped(peer))
+        done = 0
+        try:
+            for photograph in tqdm(photographs, desc="Finding faces", unit="picture"):
+                image, _ = read_picture(photograph.path)
+                for prefix in list(entrants):
+                    try:
+                        entrants[prefix].step(image, photograph.landmarks_68)
+                    except PeerError as error:
+                        print(f"MediaPipe ended, going on without it: {error}", file=sys.stderr)
+                        entrants.pop(PREFIX, None), entrants.pop(CROPPED, None)
+                        break
+                done += 1
+        except KeyboardInterrupt as error:
+            raise PartialFigures(
+                f"cancelled after {done} of {len(photographs)} photographs",
+                summary(entrants, photographs[:done]),
+            ) from error
+    return summary(entrants, photographs)
 
 
-def run(settings: BenchSettings) -> dict[str, float]:
-    """Measure on the folder `settings.data`; raises `BadInputError` where there is none."""
-    if settings.data is None:
-        raise BadInputError("mien bench faces needs --data FOLDER with an index.json.")
-    photographs = read_index(settings.data)
-    if settings.quick:
-        photographs = photographs[:: max(1, len(photographs) // 40)]
-    detector = DenseDetector.load(device=choose_device(settings.device))
-    return figures(measure(detector, photographs))
+def summary(entrants: dict[str, Entrant], photographs: list[Photograph]) -> dict[str, float]:
+    """Every entrant's figures on photographs that all have gone through."""
+    if not photographs:
+        return {}
+    count = len(photographs)
+    labels = np.stack([photograph.landmarks_68 for photograph in photographs])
+    sources = tuple(photograph.source for photograph in photographs)
+    measured = {
+        prefix: Measured(np.stack(entrant.predicted[:count]), labels, sources)
+        for prefix, entrant in entrants.items()
+    }
+    shared = np.all([m.found for prefix, m in measured.items() if prefix != CROPPED], axis=0)
+    result: dict[str, float] = {}
+    for prefix, of_entrant in measured.items():
+        values = figures(of_entrant)
+        if len(measured) > 1 and prefix != CROPPED and shared.any():
+            inner = errors(of_entrant.predicted[shared], labels[shared])[:, 17:]
+            values["nme51_found_by_all"] = 100 * float(inner.mean())
+        values["extra_faces"] = float(entrants[prefix].extra_faces)
+        # The first picture pays for what is set up once.
+        seconds = entrants[prefix].seconds[:count][1:] or entrants[prefix].seconds[:1]
+        values["ms_per_picture"] = 1000 * float(np.mean(seconds))
+        result |= {prefix + name: value for name, value in values.items()}
+    return result
 
 
-def _matching(faces: list[FaceLandmarks], labels: NDArray[np.float64]) -> FaceLandmarks | None:
-    overlaps = [_overlap(face.ibug68()[0], labels) for face in faces]
-    if not overlaps or max(overlaps) < _MATCH:
-        return None
-    return faces[int(np.argmax(overlaps))]
+def _detector_find(
+    detector: FaceDetector, settings: BenchSettings, clock: Callable[[], float]
+) -> Find:
+    quality = settings.quality or "final"
+
+    def find(
+        image: NDArray[np.uint8], _labels: NDArray[np.float64]
+    ) -> tuple[list[NDArray[np.float64]], float]:
+        began = clock()
+        faces = detector.find(image, max_faces=_MAX_FACES, quality=quality)
+        points = [face.ibug68()[0].astype(np.float64) for face in faces]
+        return points, clock() - began
+
+    return find
 
 
-def _overlap(a: NDArray, b: NDArray) -> float:
-    low = np.maximum(a.min(0), b.min(0))
-    high = np.minimum(a.max(0), b.max(0))
+def _peer_find(peer: MediaPipeMesh) -> Find:
+    return lambda image, _labels: peer.find(image, _MAX_FACES)
+
+
+def _peer_find_cropped(peer: MediaPipeMesh) -> Find:
+    def find(
+        image: NDArray[np.uint8], labels: NDArray[np.float64]
+    ) -> tuple[list[NDArray[np.float64]], float]:
+        low, high = labels.min(0), labels.max(0)
+        centre, half = (low + high) / 2, CROP_SIDE * (high - low).max() / 2
+        x, y = np.maximum(np.floor(centre - half), 0).astype(int)
+        right, bottom = np.ceil(centre + half).astype(int) + 1
+        faces, seconds = peer.find(image[y:bottom, x:right], _MAX_FACES)
+        return [face + np.array([x, y]) for face in faces], seconds
+
+    return find
+
+
+def _overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Intersection over union of the boxes around two sets of points."""
+    low, high = np.maximum(a.min(0), b.min(0)), np.minimum(a.max(0), b.max(0))
     inside = np.clip(high - low, 0, None).prod()
     areas = np.ptp(a, axis=0).prod() + np.ptp(b, axis=0).prod()
     return float(inside / (areas - inside))

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from backend.errors import CancelledError
+
+DetectorName = Literal["dense", "infinite3d"]
 
 
 @dataclass(frozen=True)
@@ -18,3 +25,27 @@ class BenchSettings:
     """Seed of whatever is random."""
     device: str = "auto"
     """Where to compute: "cpu", "cuda", "mps", or "auto"."""
+    detectors: Annotated[tuple[DetectorName, ...], tyro.conf.arg(name="detector")] = ("dense",)
+    """Detectors to measure side by side; figures of those after the first begin with their name."""
+    weights: Path | None = None
+    """Weights of the first detector, in place of the shipped ones."""
+    quality: Literal["fast", "final"] | None = None
+    """Looks at each face; where not given, "final" on photographs and "fast" on footage."""
+    peer: bool = True
+    """Also measure MediaPipe FaceMesh, in an environment that is made for it the first time."""
+    shards: Path | None = None
+    """Folder of rendered shards: errors on their validation samples, by yaw."""
+    assets: Path | None = None
+    """Asset library, by `python -m backend.train.assets_build`: more performances are rendered."""
+    base: Path | None = None
+    """Training base that goes with it, by `python -m backend.head.build --training-base`."""
+    skins: Path | None = None
+    """Real skins for these performances, by `python -m backend.train.portraits`."""
+
+
+class PartialFigures(CancelledError):
+    """A benchmark was stopped; `figures` hold what had been measured."""
+
+    def __init__(self, message: str, figures: dict[str, float]) -> None:
+        super().__init__(message)
+        self.figures = figures
