@@ -11,7 +11,7 @@ import inspect
 import re
 from pathlib import Path
 
-from . import messages
+from . import messages, results
 from .codec import array_specs
 from .messages import CLIENT_MESSAGES, SERVER_MESSAGES, Message, tag_of
 
@@ -26,8 +26,8 @@ JOBS: tuple[type[Message], ...] = (messages.TrackJob, messages.DiagnosticJob)
 def field_sentences() -> dict[str, dict[str, tuple[str, str]]]:
     """Return, by class and field name, the annotation's source and the sentence below it."""
     described: dict[str, dict[str, tuple[str, str]]] = {}
-    tree = ast.parse(inspect.getsource(messages))
-    for node in tree.body:
+    trees = [ast.parse(inspect.getsource(module)) for module in (messages, results)]
+    for node in (node for tree in trees for node in tree.body):
         if not isinstance(node, ast.ClassDef):
             continue
         fields: dict[str, tuple[str, str]] = {}
@@ -43,11 +43,20 @@ def field_sentences() -> dict[str, dict[str, tuple[str, str]]]:
     return described
 
 
+_ALIASES = {
+    "Text": "str (max_length=4096)",
+    "Count": "int (ge=0)",
+    "JobId": "str (32 hexadecimal digits)",
+    "Pixels": "int (ge=1)",
+}
+"""The field types of message_base.py in words."""
+
+
 def _type_text(annotation: str) -> str:
     """Return an annotation in words that do not depend on Python's typing module."""
     text = re.sub(r"Annotated\[(\w+), msgspec\.Meta\(([^)]*)\)\]", r"\1 (\2)", annotation)
-    text = text.replace("_Text", "str (max_length=4096)").replace("_Count", "int (ge=0)")
-    text = text.replace("_JobId", "str (32 hexadecimal digits)").replace("_Pixels", "int (ge=1)")
+    for name, words in _ALIASES.items():
+        text = re.sub(rf"\b{name}\b", words, text)
     return text.replace("'", '"').replace("|", "or")
 
 
