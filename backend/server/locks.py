@@ -6,11 +6,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
+from typing import Self
+
+from backend.server.closing import Closing
 
 
-class FileLock:
-    """Exclusive between processes. Use as a context manager, or acquire and release."""
+class FileLock(Closing):
+    """Exclusive between processes. Use as a context manager, or acquire and close."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,24 +34,16 @@ class FileLock:
                 self._descriptor = descriptor
                 return True
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give the lock back; closing the file is what releases it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def __enter__(self) -> FileLock:
+    def __enter__(self) -> Self:
         if not self.acquire():
             raise BlockingIOError(f"{self.path} is in use by another process")
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 if sys.platform == "win32":

@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
+from backend.server.closing import Closing
 from shared.codec import Buffer
 
 _HEAD = struct.Struct("<4sIIQI")
@@ -42,7 +42,7 @@ class Record:
         return sum(map(len, self.frames))
 
 
-class ResultLog:
+class ResultLog(Closing):
     """Reads records by their index, counted from 0; finds those that were added since."""
 
     def __init__(self, path: Path) -> None:
@@ -50,17 +50,6 @@ class ResultLog:
         self.offsets: list[int] = []
         self.end = 0
         self._file = path.open("rb")
-
-    def __enter__(self) -> ResultLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -17,10 +17,10 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 
+from backend.server.closing import Closing
 from backend.server.locks import FileLock
 from backend.server.result_log import ResultLog, pack_record
 from shared.codec import decode_from_server, encode
@@ -124,7 +124,7 @@ class JobFolder:
         return (self.path / "cancel").exists()
 
 
-class ResultWriter:
+class ResultWriter(Closing):
     """Numbers, stores and de-duplicates the results of a job, which may have run before.
 
     A rerun that gives what is stored already adds nothing; where it first differs, the results
@@ -150,18 +150,11 @@ class ResultWriter:
         self._file.truncate(self._log.end)
         self._next = 0
 
-    def __enter__(self) -> ResultWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file, and let another process write."""
         self._file.close()
         self._log.close()
-        self._lock.release()
+        self._lock.close()
 
     @property
     def extent(self) -> Extent:
@@ -245,7 +238,7 @@ def _numbered(result: JobResult, job_id: str, attempt: int, sequence: int) -> Jo
     return msgspec.structs.replace(result, job_id=job_id, attempt=attempt, sequence=sequence)
 
 
-class JobStore:
+class JobStore(Closing):
     """The folder of all jobs. One supervisor at a time holds it."""
 
     def __init__(self, path: Path) -> None:
@@ -257,7 +250,7 @@ class JobStore:
 
     def close(self) -> None:
         """Let another supervisor have the folder."""
-        self._lock.release()
+        self._lock.close()
 
     def find(self, job_id: str) -> JobFolder | None:
         """Return the folder of a job that was submitted before, if it is still there."""
