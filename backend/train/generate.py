@@ -121,7 +121,7 @@ class FaceGenerator:
             )
         state, _ = self.state()
         posed, _, _ = self.renderer.place(state)
-        lay = self.renderer._landmarks
+        lay = self.renderer.landmarks
         points = (posed[lay.vertices[:68]] * lay.barycentric[:68, :, None]).sum(1)
         centre, side = window(points[:, :2] / points[:, 2:])
         shift, side = self._framing(side)

@@ -21,7 +21,7 @@ from backend.errors import BadInputError
 from backend.head import Head
 
 from .portraits_crops import CROP, CropMaker, background_windows, head_pose
-from .portraits_fit import FitSettings, PortraitFits, SurfacePoints, fit_portraits
+from .portraits_fit import FitSettings, fit_portraits
 from .portraits_points import (
     Correspondence,
     calibrate,
@@ -30,6 +30,7 @@ from .portraits_points import (
     sideways,
     without_far_outline,
 )
+from .portraits_projection import PortraitFits, SurfacePoints
 from .portraits_skin import SkinLifter
 from .shards import KIND_PORTRAIT, ShardWriter
 

@@ -14,7 +14,7 @@ from backend.geometry.rasterizer import rasterize, to_pixels
 from backend.head import Head
 from backend.head.landmarks import layout
 
-from .portraits_fit import PortraitFits, SurfacePoints
+from .portraits_projection import PortraitFits, SurfacePoints
 
 N_MEDIAPIPE = 478
 # Vertices of FaceMesh for the 68 iBUG points; two numbers stand for their mean.

