@@ -23,9 +23,12 @@ class ConvNeXtShape:
     """Blocks of the stages."""
     patch: int = 4
     """Side and stride of the first convolution, pixels."""
+    is_shallow: bool = False
+    """Start every block at full strength: what is trained from nothing has no time to grow, and a
+    few blocks do not need the hundredth that deep networks start from."""
 
 
-CONVNEXT_NANO = ConvNeXtShape((24, 48, 96, 192), (1, 1, 3, 1), patch=8)
+CONVNEXT_NANO = ConvNeXtShape((24, 48, 96, 192), (1, 1, 3, 1), patch=8, is_shallow=True)
 CONVNEXT_TINY = ConvNeXtShape((96, 192, 384, 768), (3, 3, 9, 3))
 CONVNEXT_BASE = ConvNeXtShape((128, 256, 512, 1024), (3, 3, 27, 3))
 

@@ -36,7 +36,7 @@ class _Permute(nn.Module):
 class Block(nn.Module):
     """Depthwise 7 x 7, then a two-layer perceptron a pixel, scaled and added."""
 
-    def __init__(self, channels: int, scale: float = 1e-2) -> None:
+    def __init__(self, channels: int, scale: float) -> None:
         super().__init__()
         self.layer_scale = nn.Parameter(torch.full((channels, 1, 1), scale))
         self.block = nn.Sequential(
@@ -63,6 +63,7 @@ class ConvNeXt(nn.Module):
     def __init__(self, shape: ConvNeXtShape) -> None:
         super().__init__()
         channels = shape.channels
+        scale = 1.0 if shape.is_shallow else 1e-2
         stages: list[nn.Module] = [
             nn.Sequential(
                 nn.Conv2d(3, channels[0], shape.patch, shape.patch),
@@ -77,7 +78,7 @@ class ConvNeXt(nn.Module):
                         nn.Conv2d(channels[stage - 1], channels[stage], 2, 2),
                     )
                 )
-            stages.append(nn.Sequential(*(Block(channels[stage]) for _ in range(count))))
+            stages.append(nn.Sequential(*(Block(channels[stage], scale) for _ in range(count))))
         self.features = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(channels[-1], eps=1e-6)
         self.channels = channels[-1]
@@ -86,7 +87,10 @@ class ConvNeXt(nn.Module):
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                if shape.is_shallow:
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                else:
+                    nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

@@ -14,7 +14,9 @@ class SpatialTransformer(nn.Module):
     """A square-padded frame to a 2 x 3 matrix, and whether it shows a face.
 
     The matrix A maps window coordinates to the frame's, both [-1,1] from their outer pixel edges.
-    Beside theta there is a presence logit: with several windows, the best one must be chosen.
+    Two departures from the paper: beside theta there is a presence logit, since with several
+    windows the best one must be chosen; and the last feature map is not averaged before the linear
+    layer, since an average forgets where things are.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -22,7 +24,9 @@ class SpatialTransformer(nn.Module):
         assert architecture.normalisation != "none"
         self.is_affine = architecture.normalisation == "affine"
         self.backbone = ConvNeXt(architecture.transformer)
-        self.linear = nn.Linear(self.backbone.channels, (6 if self.is_affine else 4) + 1)
+        cells = (architecture.frame_size // self.backbone.stride) ** 2
+        outputs = (6 if self.is_affine else 4) + 1
+        self.linear = nn.Linear(cells * self.backbone.channels, outputs)
         nn.init.normal_(self.linear.weight, std=1e-3)
         nn.init.zeros_(self.linear.bias)
         with torch.no_grad():
@@ -32,7 +36,8 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B,3,S,S) RGB in [0,255] to matrices (B,2,3) and presence logits (B,)."""
-        out = self.linear(self.backbone(frames))
+        maps = self.backbone.maps(frames).permute(0, 2, 3, 1)
+        out = self.linear(self.backbone.norm(maps).flatten(1))
         theta, presence = out[:, :-1], out[:, -1]
         if self.is_affine:
             return theta.unflatten(1, (2, 3)), presence

@@ -45,14 +45,17 @@ def point_loss(
 
 
 def window_loss(matrices: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean distance of the window's corners from the true region's, in half sides of the latter.
+    """Mean distance of the window's corners from the true region's.
+
+    In units of the geometric mean of the frame's and the region's half sides: in the region's own,
+    a few small faces would rule the gradient, in the frame's they would not count.
 
     matrices, target (B,2,3); weight (B,), 0 without a face.
     """
     corners = matrices.new_tensor([[-1, -1, 1], [1, -1, 1], [-1, 1, 1], [1, 1, 1]])
     difference = (matrices - target) @ corners.T
-    half = torch.linalg.det(target[:, :, :2]).abs().sqrt().clamp(min=1e-3)
-    distance = difference.norm(dim=1).mean(1) / half
+    unit = torch.linalg.det(target[:, :, :2]).abs().clamp(min=1e-4) ** 0.25
+    distance = difference.norm(dim=1).mean(1) / unit
     loss = functional.smooth_l1_loss(distance, torch.zeros_like(distance), reduction="none")
     return (loss * weight).sum() / weight.sum().clamp(min=1.0)
 

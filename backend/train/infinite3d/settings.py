@@ -28,6 +28,8 @@ class Infinite3DSettings:
     """Go on from the checkpoint in `out`, where there is one."""
     start_from: Path | None = None
     """Checkpoint of another run of this trainer whose averaged weights to start from."""
+    transformer_from: Path | None = None
+    """Checkpoint of a third run whose transformer to take."""
     dense: Path | None = None
     """Checkpoint of the dense detector whose backbone to start from (size small)."""
     imagenet: Path | None = None
@@ -35,7 +37,8 @@ class Infinite3DSettings:
     batch_size: int = 16
     """Windows and frames a step."""
     frame_share: float = 0.25
-    """Share of a step's samples that are whole frames, which go through the transformer."""
+    """Share of a step's samples that are whole frames, which go through the transformer; 0 trains
+    the encoder alone and 1 the transformer alone, so that two processes can share the work."""
     queries: int = 132
     """Landmarks asked for a step: iBUG's 68 and a random choice of the others."""
     edges: int = 18

@@ -115,6 +115,13 @@ class Trainer:
         elif s.imagenet is not None:
             state = torch.load(s.imagenet, map_location=self.device, weights_only=True)
             self.net.backbone.load_state_dict(state, strict=False)
+        if s.transformer_from is not None and self.net.transformer is not None:
+            state = torch.load(s.transformer_from, map_location=self.device, weights_only=True)
+            prefix = "transformer."
+            part = {n: v for n, v in state["average"].items() if n.startswith(prefix)}
+            self.net.transformer.load_state_dict(
+                {name.removeprefix(prefix): value for name, value in part.items()}
+            )
         self.average.load_state_dict(self.net.state_dict())
 
     def _load_dense(self, state: Mapping[str, Any]) -> None:
@@ -165,10 +172,10 @@ class Trainer:
     def plan(self) -> dict[str, int]:
         """What the next step's batches hold."""
         s, a = self.settings, self.architecture
-        frames = 0 if a.normalisation == "none" else max(1, round(s.batch_size * s.frame_share))
-        if frames and self.is_apart:
-            frames = s.batch_size
-        windows = s.batch_size if self.is_apart else s.batch_size - frames
+        frames = round(s.batch_size * s.frame_share) if a.normalisation != "none" else 0
+        windows = s.batch_size - frames
+        if self.is_apart and frames and windows:
+            frames = windows = s.batch_size
         return {
             "windows": windows,
             "frames": frames,
@@ -186,13 +193,21 @@ class Trainer:
             self.net.backbone.eval()
         terms = self._terms(step)
         w = self.settings.weights
-        total = terms["landmarks"] + terms["contour"]
+        total = torch.zeros((), device=self.device)
+        for name in ("landmarks", "contour"):
+            if name in terms:
+                total = total + terms[name]
         for name in ("presence", "window", "shape", "pose", "focal", "edge"):
             if name in terms:
                 total = total + getattr(w, name) * terms[name]
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
+        # Apart, or the one's large gradients would shrink the other's.
+        transformer = list(self.net.transformer.parameters()) if self.net.transformer else []
+        known = {id(p) for p in transformer}
+        rest = [p for p in self.net.parameters() if id(p) not in known]
+        for parameters in (transformer, rest):
+            nn.utils.clip_grad_norm_(parameters, 2.0)
         self.optimiser.step()
         self.step_count += 1
         self.samples += sum(len(b.images) for b in (step.windows, step.frames) if b is not None)
@@ -218,10 +233,13 @@ class Trainer:
             has_face = step.frames.weight.gt(0).float().to(self.device)
             region = step.frames.region.to(self.device)
             terms["window"] = losses.window_loss(matrix, region, has_face)
-            if not self.is_apart:
+            if not self.is_apart and step.windows is not None:
                 batches.append(step.frames)
                 pixels.append(resample(frames, matrix, self.architecture.window_size))
                 matrices.append(matrix)
+        if not batches:
+            terms["presence"] = torch.stack(presence).sum()
+            return terms
         with torch.set_grad_enabled(not self.is_apart):
             backbone = self.net.backbone
             x = torch.cat(pixels).contiguous(memory_format=torch.channels_last)
@@ -421,7 +439,8 @@ def _loop(trainer: Trainer, pool: SamplePool, stream: StepStream) -> None:
         if now - last_save > settings.checkpoint_seconds:
             trainer.save()
             last_save = now
-        if (now - last_validation > settings.validate_seconds or done) and pool.validation:
+        due = now - last_validation > settings.validate_seconds or done
+        if due and pool.validation and settings.frame_share < 1:
             figures = validate(layout_net(trainer.average), pool, trainer.device)
             log_row(settings.out / "validation.csv", {"minutes": trainer.seconds / 60, **figures})
             last_validation = now
