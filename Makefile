@@ -37,6 +37,8 @@ test: $(STAMP)  ## run the tests, with Blender 4.5 as a module
 	$(BIN)/python -m pytest
 
 # Other Blender versions, each in an environment of its own; the tests start it from the main one.
+# The modules of 5.1 and 5.2 ask for Python 3.13: with them in an environment of yours, run
+# MIEN_BLENDER_PYTHON=ENVIRONMENT/bin/python .venv/bin/python -m pytest tests/blender
 .venv-blender-%/.mien-installed: $(STAMP)
 	test -x .venv-blender-$*/bin/python || $(PYTHON) -m venv .venv-blender-$*
 	.venv-blender-$*/bin/python -m pip install --quiet $(PIP_ARGS) bpy==$*
