@@ -37,10 +37,11 @@ def is_available() -> bool:
 class Graph:
     """A network with one picture batch (B,3,S,S) as input, compiled once it is used in earnest.
 
-    net: gives a tuple of tensors, and runs itself until then. Any number of pictures a call.
+    net: gives a tensor or a tuple of them, and runs itself until then. Any number of pictures.
     """
 
-    def __init__(self, net: nn.Module, size: int, patience: int = _PATIENCE) -> None:
+    def __init__(self, net: nn.Module, size: int | None, patience: int = _PATIENCE) -> None:
+        """size: S; None for pictures (B,3,h,w) of any shape."""
         self._net = net
         self._size = size
         self._patience = patience
@@ -51,7 +52,8 @@ class Graph:
         if self._compiled is None:
             self._patience -= 1
             if self._patience >= 0 or images.device.type != "cpu" or not is_available():
-                return self._net(images)
+                out = self._net(images)
+                return out if isinstance(out, tuple) else (out,)
             self._compile()
         outputs = self._compiled(images.contiguous().numpy())
         return [torch.from_numpy(outputs[i]) for i in range(len(outputs))]
@@ -59,11 +61,12 @@ class Graph:
     def _compile(self) -> None:
         import openvino
 
-        example = torch.zeros(1, 3, self._size, self._size)
+        example = torch.zeros(1, 3, self._size or 128, self._size or 128)
         with torch.inference_mode():
             traced = torch.jit.trace(self._net, example, check_trace=False)
         model = openvino.convert_model(traced, example_input=example)
-        model.reshape([-1, 3, self._size, self._size])
+        side = self._size or -1
+        model.reshape([-1, 3, side, side])
         settings = {
             # Processors that have half precision would use it, and the landmarks would move.
             "INFERENCE_PRECISION_HINT": "f32",
@@ -83,14 +86,24 @@ class _AsTuple(nn.Module):
         return prediction.points, prediction.log_sigma, prediction.presence
 
 
+class _Maps(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = cast(DenseLandmarkNet, net)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net.maps(image)
+
+
 class GraphNet:
-    """A landmark network whose single windows go through a graph; pyramids stay with torch."""
+    """A landmark network whose windows and feature maps go through graphs."""
 
     def __init__(self, net: nn.Module, size: int, patience: int = _PATIENCE) -> None:
         """net: a `DenseLandmarkNet` or a `LayoutNet`, fused; size: pixels of a window."""
         self._net = cast(DenseLandmarkNet, net)
         self.n_points: int = self._net.n_points
         self._graph = Graph(_AsTuple(net), size, patience)
+        self._maps = Graph(_Maps(net), None, patience)
 
     def __call__(self, windows: Tensor) -> Prediction:
         """Predict for windows (B,3,S,S), RGB in [0,255]."""
@@ -98,4 +111,4 @@ class GraphNet:
 
     def forward_pyramid(self, image: Tensor, cells: int = INPUT_SIZE // STRIDE) -> Prediction:
         """Predict for every window of `cells` cells over larger images (B,3,h,w)."""
-        return self._net.forward_pyramid(image, cells)
+        return self._net.decode_maps(self._maps(image)[0], cells)

@@ -172,8 +172,15 @@ class DenseLandmarkNet(nn.Module):
         The leading shape of the result is (B, rows, columns); the window in row i and column j
         starts at pixel (32 j, 32 i) of the image. Windows share their convolutions.
         """
-        features = self.backbone(normalise(image))
-        pooled = functional.avg_pool2d(features, cells, 1)
+        return self.decode_maps(self.maps(image), cells)
+
+    def maps(self, image: Tensor) -> Tensor:
+        """The last feature map (B,1280,h/32,w/32) of images (B,3,h,w), RGB in [0,255]."""
+        return self.backbone(normalise(image))
+
+    def decode_maps(self, maps: Tensor, cells: int) -> Prediction:
+        """Predict for every window of `cells` x `cells` cells of a feature map."""
+        pooled = functional.avg_pool2d(maps, cells, 1)
         return self._decode(pooled.permute(0, 2, 3, 1))
 
     def _decode(self, pooled: Tensor) -> Prediction:

@@ -53,7 +53,15 @@ class LayoutNet(nn.Module):
 
         As `DenseLandmarkNet.forward_pyramid`; leading shape (B, rows, columns).
         """
-        maps = functional.avg_pool2d(self.net.backbone.maps(image), cells, 1)
+        return self.decode_maps(self.maps(image), cells)
+
+    def maps(self, image: Tensor) -> Tensor:
+        """F's last feature map of images (B,3,h,w), RGB in [0,255]."""
+        return self.net.backbone.maps(image)
+
+    def decode_maps(self, maps: Tensor, cells: int) -> Prediction:
+        """Predict for every window of `cells` x `cells` cells of a feature map."""
+        maps = functional.avg_pool2d(maps, cells, 1)
         batch, _, rows, columns = maps.shape
         single = maps.permute(0, 2, 3, 1).flatten(0, 2)
         pooled = self.net.backbone.pool(single[..., None, None])

@@ -27,6 +27,18 @@ def test_graph_says_what_torch_says() -> None:
         assert torch.allclose(found.presence, expected.presence, atol=1e-2)
 
 
+def test_pictures_of_any_shape_agree_too() -> None:
+    net = fuse(load_network())
+    compiled = GraphNet(net, INPUT_SIZE, patience=0)
+    torch.manual_seed(1)
+    for height, width in ((160, 224), (128, 128), (288, 192)):
+        image = torch.rand(1, 3, height, width) * 255
+        with torch.inference_mode():
+            expected, found = net.forward_pyramid(image), compiled.forward_pyramid(image)
+        assert found.presence.shape == expected.presence.shape
+        assert (found.points - expected.points).abs().max() * INPUT_SIZE / 2 < 0.05
+
+
 def test_graph_is_compiled_only_when_it_pays() -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
     lazy = Graph(net, 8, patience=2)
