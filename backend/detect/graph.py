@@ -59,12 +59,16 @@ class Graph:
         return [torch.from_numpy(outputs[i]) for i in range(len(outputs))]
 
     def _compile(self) -> None:
-        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
         example = torch.zeros(1, 3, self._size or 128, self._size or 128)
         with torch.inference_mode():
             traced = torch.jit.trace(self._net, example, check_trace=False)
-        model = openvino.convert_model(traced, example_input=example)
+        # The same as openvino.convert_model, which would also report its use over the network.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
+        model = frontend.convert(frontend.load(decoder))
         side = self._size or -1
         model.reshape([-1, 3, side, side])
         settings = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -50,3 +53,24 @@ def test_graph_is_compiled_only_when_it_pays() -> None:
         found = lazy(images)
         assert lazy._compiled is not None
         assert torch.allclose(found[0], net(images), atol=1e-5)
+
+
+def test_nothing_is_reported_over_the_network() -> None:
+    """OpenVINO's own converter starts a process that sends statistics; ours must not."""
+    script = """
+import sys
+events = []
+names = ("os.fork", "socket.getaddrinfo", "socket.connect", "subprocess.Popen")
+sys.addaudithook(lambda name, _: events.append(name) if name in names else None)
+import torch
+from backend.detect.graph import Graph
+events.clear()
+graph = Graph(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2)), 8, patience=0)
+with torch.inference_mode():
+    graph(torch.rand(1, 3, 8, 8))
+assert graph._compiled is not None
+print(events)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
