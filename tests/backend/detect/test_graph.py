@@ -56,7 +56,7 @@ def test_graph_is_compiled_only_when_it_pays() -> None:
 
 
 def test_nothing_is_reported_over_the_network() -> None:
-    """OpenVINO's own converter starts a process that sends statistics; ours must not."""
+    """Left to itself, OpenVINO starts a process that sends statistics."""
     script = """
 import sys
 events = []
