@@ -104,7 +104,9 @@ class SamplePool:
                 kinds = np.where(has_face, np.asarray(fields["kind"]).astype(int), BACKGROUND)
                 rows = np.arange(start, start + len(kinds))
                 start += len(kinds)
-                if position % VALIDATION_EVERY == 0 and not (kinds == KIND_PORTRAIT).any():
+                # The people of the portraits are in the training shards too.
+                people = np.isin(kinds, (KIND_PORTRAIT, KIND_WARP)).any()
+                if position % VALIDATION_EVERY == 0 and not people:
                     self.validation += [(number, int(row)) for row in rows]
                     continue
                 for kind in np.unique(kinds):

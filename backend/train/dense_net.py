@@ -26,7 +26,7 @@ from backend.errors import BadInputError
 from backend.train.augment import AugmentSettings
 from backend.train.batches import BACKGROUND, Batch, BatchStream, SamplePool
 from backend.train.losses import landmark_loss, presence_loss
-from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN
+from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP
 from backend.train.validate import validate
 
 CHECKPOINT = "checkpoint.pt"
@@ -73,6 +73,8 @@ class TrainSettings:
     """Share of samples with real skin on rendered heads, where shards have them."""
     portrait_share: float = 0.2
     """Share of samples that are portraits with pseudo-labels, where shards have them."""
+    warp_share: float = 0.25
+    """Share of samples that are portraits in another pose, where shards have them."""
     background_share: float = 0.06
     """Share of samples without any face."""
     checkpoint_seconds: float = 60.0
@@ -234,6 +236,7 @@ def run(settings: TrainSettings) -> None:
     shares = {
         BACKGROUND: settings.background_share,
         KIND_PORTRAIT: settings.portrait_share,
+        KIND_WARP: settings.warp_share,
         KIND_REAL_SKIN: settings.real_skin_share,
     }
     pool = SamplePool(settings.shards, shares)

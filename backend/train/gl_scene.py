@@ -173,6 +173,10 @@ class Scene:
                 surface.alpha_cut * min(surface.opacity, 1.0),
             )  # fmt: skip
             mesh.vao.render()
+        return self.read()
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """(S,S,4) u8 colour with coverage and (S,S) depth in metres of what was drawn."""
         shape = (self.size, self.size)
         colour = np.frombuffer(self.target.read(components=4), np.uint8).reshape(*shape, 4)[::-1]
         raw = np.frombuffer(self._depth.read(), np.float32).reshape(shape)[::-1]
