@@ -10,32 +10,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from backend.atomic import atomic_path
 from backend.detect.infinite3d.architecture import PRESETS, Architecture
-from backend.detect.infinite3d.canonical import CanonicalHead, canonical_head, join
 from backend.detect.infinite3d.layout_net import layout_net
-from backend.detect.infinite3d.network import Encoding, Infinite3D, LiteEncoder
-from backend.detect.infinite3d.transformer import log_scale, resample, to_frame
+from backend.detect.infinite3d.network import Infinite3D, LiteEncoder
 from backend.detect.infinite3d.weights_file import save_network
 from backend.detect.network import N_DENSE
 from backend.errors import BadInputError
-from backend.head.landmarks import layout
 from backend.train.batches import BACKGROUND, SamplePool
 from backend.train.dense_net import imagenet_weights, log_row, rate
-from backend.train.infinite3d import losses
-from backend.train.infinite3d.data import N_LANDMARKS, BatchMaker, QueryBatch, Step, StepStream
+from backend.train.infinite3d.data import BatchMaker, Step, StepStream
+from backend.train.infinite3d.objective import Objective
 from backend.train.infinite3d.settings import Infinite3DSettings
-from backend.train.infinite3d.truth import Truth
-from backend.train.losses import landmark_weights, presence_loss
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP
 from backend.train.validate import validate
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "infinite3d.safetensors"
-_CONTOUR_SHARE = 0.12
-"""Of the silhouette's 17 points beside all queries."""
 
 
 def architecture_of(s: Infinite3DSettings) -> Architecture:
@@ -57,7 +50,6 @@ class Trainer:
         s = self.settings = settings
         self.device = torch.device(s.device)
         torch.manual_seed(s.seed)
-        self._rng = np.random.default_rng(s.seed)
         self.architecture = architecture_of(s)
         self.net = Infinite3D(self.architecture).to(self.device)
         if isinstance(self.net.backbone, LiteEncoder):
@@ -67,16 +59,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(self._groups(), betas=(0.9, 0.99), fused=True)
         self.step_count = self.samples = 0
         self.seconds = 0.0
-        canonical: CanonicalHead = canonical_head()
-        self._layout = canonical.layout("dense703").to(self.device)
-        self._vertices = canonical.layout("all").to(self.device)
-        self._corners = torch.from_numpy(layout("dense703").vertices)
-        self._barycentric = torch.from_numpy(layout("dense703").barycentric).float()
-        self._edges = _edges(canonical.head.faces)
-        weights = torch.ones(N_LANDMARKS)
-        weights[:68] = landmark_weights()[:68] * 2
-        self._importance = weights
-        self._contour_weight = landmark_weights()[N_DENSE:]
+        self.objective = Objective(s, self.architecture, self.device)
 
     def _groups(self) -> list[dict[str, Any]]:
         s = self.settings
@@ -191,7 +174,7 @@ class Trainer:
         self.net.train()
         if self.is_apart:
             self.net.backbone.eval()
-        terms = self._terms(step)
+        terms = self.objective.terms(self.net, step, self.is_apart)
         w = self.settings.weights
         total = torch.zeros((), device=self.device)
         for name in ("landmarks", "contour"):
@@ -214,115 +197,6 @@ class Trainer:
         self._average()
         return {name: float(value.detach()) for name, value in terms.items()}
 
-    def _terms(self, step: Step) -> dict[str, Tensor]:
-        """Every term of the loss, unweighted."""
-        terms: dict[str, Tensor] = {}
-        batches: list[QueryBatch] = []
-        pixels: list[Tensor] = []
-        matrices: list[Tensor] = []
-        presence: list[Tensor] = []
-        if step.windows is not None:
-            batches.append(step.windows)
-            pixels.append(step.windows.input(self.device))
-            count = len(step.windows.images)
-            matrices.append(torch.eye(2, 3, device=self.device).expand(count, 2, 3))
-        if step.frames is not None and self.net.transformer is not None:
-            frames = step.frames.input(self.device)
-            matrix, seen = self.net.transformer(frames)
-            presence.append(presence_loss(seen, step.frames.presence.to(self.device)))
-            has_face = step.frames.weight.gt(0).float().to(self.device)
-            region = step.frames.region.to(self.device)
-            terms["window"] = losses.window_loss(matrix, region, has_face)
-            if not self.is_apart and step.windows is not None:
-                batches.append(step.frames)
-                pixels.append(resample(frames, matrix, self.architecture.window_size))
-                matrices.append(matrix)
-        if not batches:
-            terms["presence"] = torch.stack(presence).sum()
-            return terms
-        with torch.set_grad_enabled(not self.is_apart):
-            backbone = self.net.backbone
-            x = torch.cat(pixels).contiguous(memory_format=torch.channels_last)
-            pooled = backbone.pool(backbone.maps(x))
-        encoding = self.net.describe_pooled(pooled)
-        seen_in_window = encoding.presence[: len(step.windows.images)] if step.windows else None
-        if step.windows is not None and seen_in_window is not None:
-            wanted = step.windows.presence.to(self.device)
-            presence.append(presence_loss(seen_in_window, wanted))
-        terms["presence"] = torch.stack(presence).sum()
-        batch = _joined(batches)
-        self._landmark_terms(terms, encoding, batch, torch.cat(matrices), step)
-        return terms
-
-    def _landmark_terms(
-        self,
-        terms: dict[str, Tensor],
-        encoding: Encoding,
-        batch: QueryBatch,
-        matrices: Tensor,
-        step: Step,
-    ) -> None:
-        s, device = self.settings, self.device
-        others = self._rng.choice(np.arange(68, N_LANDMARKS), s.queries - 68, replace=False)
-        chosen = torch.from_numpy(np.concatenate([np.arange(68), others]))
-        ends = self._edges[self._rng.integers(len(self._edges), size=s.edges)].reshape(-1)
-        queries = join(self._layout[chosen.to(device)], self._vertices[ends.to(device)])
-        truth, known = batch.truth, batch.truth.known[:, None]
-        target = torch.cat([batch.points[:, chosen], truth.points[:, ends]], 1).to(device)
-        valid = torch.cat([batch.valid[:, chosen], known.expand(-1, len(ends))], 1).to(device)
-        weight = batch.weight.to(device)
-        found = [
-            self.net.landmarks(
-                _rows(encoding, rows), self.net.encode_queries(queries, dataset), queries.mean
-            )
-            for dataset, rows in self._by_dataset(batch.dataset)
-        ]
-        order = torch.cat([rows for _, rows in self._by_dataset(batch.dataset)]).argsort()
-        points = torch.cat([f.points for f in found])[order]
-        log_sigma = torch.cat([f.log_sigma for f in found])[order]
-        # In units of the true region, so that far and near faces count alike.
-        scale = _region_log_scale(batch).to(device)[:, None]
-        unit = torch.exp(-scale)[..., None]
-        shift = log_scale(matrices)[:, None] - scale
-        importance = torch.cat([self._importance[chosen], torch.ones(len(ends))]).to(device)
-        terms["landmarks"] = losses.point_loss(
-            to_frame(points, matrices) * unit,
-            log_sigma + shift,
-            target * unit,
-            valid * importance,
-            weight,
-        )
-        # The silhouette's part of the same likelihood.
-        contour = batch.valid[:, N_LANDMARKS:].to(device) * self._contour_weight.to(device)
-        terms["contour"] = _CONTOUR_SHARE * losses.point_loss(
-            to_frame(encoding.contour, matrices) * unit,
-            encoding.contour_log_sigma + shift,
-            batch.points[:, N_LANDMARKS:].to(device) * unit,
-            contour,
-            weight,
-        )
-        if found[0].canonical is None:
-            return
-        canonical = torch.cat([f.canonical for f in found if f.canonical is not None])[order]
-        corners = truth.canonical[:, self._corners[chosen]]
-        surface = (corners * self._barycentric[chosen][..., None]).sum(2)
-        wanted = torch.cat([surface, truth.canonical[:, ends]], 1).to(device)
-        seen = (known * (batch.weight > 0)[:, None]).to(device)
-        terms["shape"] = losses.shape_loss(canonical, wanted, seen.expand(-1, canonical.shape[1]))
-        terms["edge"] = losses.edge_loss(
-            canonical[:, len(chosen) :], wanted[:, len(chosen) :], seen[:, 0]
-        )
-        if step.windows is not None:  # the camera of a transformed frame is not the truth's
-            part = _rows(encoding, torch.arange(len(step.windows.images)))
-            seen_pose = _truth_of(step.windows, device)
-            terms["pose"] = losses.pose_loss(part, seen_pose)
-            terms["focal"] = losses.focal_loss(part.focal, seen_pose)
-
-    def _by_dataset(self, dataset: Tensor) -> list[tuple[int, Tensor]]:
-        if not self.architecture.deform_queries:
-            return [(0, torch.arange(len(dataset)))]
-        return [(int(d), (dataset == d).nonzero()[:, 0]) for d in dataset.unique()]
-
     @torch.no_grad()
     def _average(self) -> None:
         # Shorter memory at first, or the average would keep the untrained weights for long.
@@ -338,43 +212,6 @@ class Trainer:
         with atomic_path(self.settings.out / CHECKPOINT) as temporary:
             torch.save(self.state(), temporary)
         save_network(self.average, self.settings.out / WEIGHTS)
-
-
-def _edges(faces: Tensor) -> Tensor:
-    """(E,2) the mesh's edges, each once."""
-    ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
-    return ends.unique(dim=0).cpu()
-
-
-def _rows(encoding: Encoding, rows: Tensor) -> Encoding:
-    return Encoding(**{name: value[rows] for name, value in vars(encoding).items()})
-
-
-def _truth_of(batch: QueryBatch, device: torch.device) -> Truth:
-    truth = batch.truth
-    counts = truth.known * (batch.weight > 0)
-    moved = {name: value.to(device) for name, value in vars(truth).items()}
-    return Truth(**{**moved, "known": counts.to(device)})
-
-
-def _joined(batches: list[QueryBatch]) -> QueryBatch:
-    """Batches with images of different sizes as one, without its images."""
-    first = batches[0]
-    if len(batches) == 1:
-        return first
-    fields = {
-        name: torch.cat([getattr(b, name) for b in batches])
-        for name in ("points", "valid", "weight", "presence", "region", "dataset")
-    }
-    truth = Truth(
-        **{n: torch.cat([getattr(b.truth, n) for b in batches]) for n in vars(first.truth)}
-    )
-    return QueryBatch(images=first.images, truth=truth, **fields)
-
-
-def _region_log_scale(batch: QueryBatch) -> Tensor:
-    """(B,) logarithm of half the true region's side in the cut's coordinates."""
-    return log_scale(batch.region)
 
 
 def run(settings: Infinite3DSettings) -> None:
