@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,7 @@ from backend.atomic import atomic_path
 
 from .dense_net import TrainSettings
 from .generate import FaceGenerator, GenerateSettings, generate
+from .infinite3d.settings import Infinite3DSettings
 from .performance import PerformanceSettings, render_performance
 
 if TYPE_CHECKING:
@@ -39,14 +40,17 @@ class Render:
     """Render synthetic faces.
 
     sheet: a contact sheet of training faces with their landmarks. performance: a clip whose truth
-    is known. data: shards of training images. heads: identities, all expressions and the landmark
-    layouts of the shipped head (needs no training material).
+    is known. data: shards of crops about the face. frames: shards of whole frames, for the spatial
+    transformer. heads: identities, all expressions and the landmark layouts of the shipped head
+    (needs no training material).
     """
 
-    what: Annotated[Literal["sheet", "performance", "data", "heads"], tyro.conf.Positional]
+    what: Annotated[
+        Literal["sheet", "performance", "data", "frames", "heads"], tyro.conf.Positional
+    ]
     """What to render."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """A .png for sheet, an .mp4 for performance, a folder for data and heads."""
+    """A .png for sheet, an .mp4 for performance, a folder for data, frames and heads."""
     sources: Sources = field(default_factory=Sources)
     """Training material."""
     count: int = 48
@@ -84,8 +88,9 @@ class Render:
         settings = GenerateSettings(
             s.assets, s.base, self.output, skins=s.skins, count=self.count, seed=self.seed
         )
-        if self.what == "data":
-            generate(settings)
+        if self.what in ("data", "frames"):
+            frames = replace(settings, image_size=256, farthest=6.5, shard_size=256)
+            generate(frames if self.what == "frames" else settings)
             return
         with atomic_path(self.output) as temporary:
             cv2.imwrite(str(temporary), training_sheet(settings, self.count)[..., ::-1])
@@ -123,15 +128,21 @@ def _dot(
 
 @dataclass(frozen=True)
 class Train:
-    """Train a detector on shards of rendered faces; resumes where it was interrupted."""
+    """Train a detector on shards of faces; resumes where it was interrupted with --resume."""
 
-    model: Annotated[Literal["dense"], tyro.conf.Positional]
-    """Which network."""
-    settings: TrainSettings = field(default_factory=TrainSettings)
-    """How to train it."""
+    settings: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[TrainSettings, tyro.conf.subcommand("dense")]
+        | Annotated[Infinite3DSettings, tyro.conf.subcommand("infinite3d")]
+    ]
+    """Which network, and how."""
 
     def run(self) -> None:
         """Train; raises `MienError`."""
-        from .dense_net import run
+        if isinstance(self.settings, TrainSettings):
+            from .dense_net import run
 
-        run(self.settings)
+            run(self.settings)
+        else:
+            from .infinite3d.trainer import run as run_infinite3d
+
+            run_infinite3d(self.settings)

@@ -154,3 +154,23 @@ def test_bench_writes_its_figures_by_name(
     assert run(["bench", "small", "--json", str(path), "--seed", "4"]) == 0
     assert json.loads(path.read_text())["figures"] == {"seed": 8, "half": 0.5}
     assert "half" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["dense", "infinite3d"])
+def test_train_names_every_network_and_its_settings(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("moderngl")
+    assert run(["train", model, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for option in ("--shards", "--minutes", "--resume", "--start-from"):
+        assert option in shown
+
+
+def test_train_says_where_samples_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("moderngl")
+    assert run(["train", "infinite3d", "--shards", str(tmp_path / "nothing")]) == 2
+    shown = capsys.readouterr().err
+    assert "nothing" in shown and "no shards" in shown
