@@ -11,7 +11,7 @@ import numpy as np
 from backend.errors import BadInputError
 
 LAYOUTS = ("ibug68", "dense320", "dense703", "all")
-_HEAD_FILE = Path(__file__).parent / "assets" / "head.npz"
+HEAD_FILE = Path(__file__).parent / "assets" / "head.npz"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LandmarkLayout:
 
 
 @lru_cache(maxsize=8)
-def layout(name: str, path: Path = _HEAD_FILE) -> LandmarkLayout:
+def layout(name: str, path: Path = HEAD_FILE) -> LandmarkLayout:
     """A layout of the shipped head by name.
 
     Raises: BadInputError for an unknown name.
