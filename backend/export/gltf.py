@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from backend.export.axes import rate_of, rgb_of, to_y_up
 from backend.export.corners import split_corners, vertex_normals
 from backend.track import Track
 from shared.conventions import rotvec_to_quaternion
+from shared.version import __version__
 
 JOINT_NAMES = ("neck", "head", "eye.L", "eye.R")
 JOINT_PARENTS = (None, 0, 1, 1)
@@ -59,7 +59,7 @@ def write(track: Track, path: Path) -> list[Path]:
 
     Metres, y up; the camera stands at the origin and looks along -z. Times are those of the clip.
     """
-    document = gl.GLTF2(asset=gl.Asset(generator=f"Mien {importlib.metadata.version('mien')}"))
+    document = gl.GLTF2(asset=gl.Asset(generator=f"Mien {__version__}"))
     buffer = _Buffer(document)
     joints = list(range(2, 2 + len(JOINT_NAMES)))
     document.nodes = [
