@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdShade, Vt
 
 from backend.atomic import atomic_path
 from backend.errors import BadInputError
 from backend.export.axes import rate_of, rgb_of, to_y_up
+from backend.picture_file import write_picture
 from backend.track import Track
 
 ROOT = "/Mien"
@@ -41,13 +40,14 @@ def write(track: Track, path: Path) -> list[Path]:
     if image is not None:
         texture = path.with_name(f"{path.stem}_texture.png")
         _add_material(stage, mesh, f"./{texture.name}")
-        _write_png(texture, image)
+        write_picture(texture, image)
         written.append(texture)
     try:
         with atomic_path(path) as temporary:
             # The library refuses a file that is there and is none of its own.
             temporary.unlink()
-            stage.GetRootLayer().Export(str(temporary))
+            if not stage.GetRootLayer().Export(str(temporary)):
+                raise BadInputError(f"{path}: cannot be written.")
     except Tf.ErrorException as error:
         raise BadInputError(f"{path}: cannot be written ({error}).") from error
     return written
@@ -119,9 +119,3 @@ def _add_material(stage: Usd.Stage, mesh: UsdGeom.Mesh, texture: str) -> None:
     )
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
-
-
-def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), image[..., ::-1]):
-            raise BadInputError(f"{path}: cannot be written.")

@@ -12,10 +12,9 @@ from backend.errors import BadInputError
 from backend.geometry.rotations import rotvec_to_rotmat
 from shared.arkit import EXPRESSION_NAMES
 
-from .landmarks import LandmarkLayout
+from .landmarks import HEAD_FILE, LandmarkLayout
 from .prior import GaussianMixture
 
-HEAD_FILE = Path(__file__).parent / "assets" / "head.npz"
 JOINT_NAMES = ("neck", "head", "eye.L", "eye.R")
 JOINT_PARENTS = (-1, 0, 1, 1)
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import tyro
 
-from backend.atomic import atomic_path
+from backend.picture_file import write_picture
 
 from .dense_net import TrainSettings
 from .generate import FaceGenerator, GenerateSettings, generate
@@ -92,8 +92,7 @@ class Render:
             frames = replace(settings, image_size=256, farthest=6.5, shard_size=256)
             generate(frames if self.what == "frames" else settings)
             return
-        with atomic_path(self.output) as temporary:
-            cv2.imwrite(str(temporary), training_sheet(settings, self.count)[..., ::-1])
+        write_picture(self.output, training_sheet(settings, self.count))
 
 
 def training_sheet(settings: GenerateSettings, count: int, columns: int = 8) -> NDArray[np.uint8]:

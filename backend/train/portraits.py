@@ -58,8 +58,8 @@ class PortraitSettings:
     """Near-frontal portraits that teach where FaceMesh's vertices lie on our head."""
     negatives: int = 4
     """Crops without a face, at most so many a portrait."""
-    exclude: tuple[str, ...] = ("cc0_0002.jpg",)
-    """Portraits to leave out: there FaceMesh saw a face on a hand."""
+    exclude: tuple[str, ...] = ()
+    """Portraits to leave out, by file name: where FaceMesh saw a face that is none, say."""
     seed: int = 0
     """Of the crops without a face."""
     refit: bool = False

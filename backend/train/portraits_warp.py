@@ -65,7 +65,7 @@ class WarpSettings:
     """Images a shard."""
     identity_spread: float = 0.25
     """Share of the prior's deviation from its mean that is added to the fitted identity."""
-    exclude: tuple[str, ...] = ("cc0_0002.jpg",)
+    exclude: tuple[str, ...] = ()
     """Portraits to leave out."""
 
 

@@ -62,7 +62,7 @@ class MIEN_OT_install_backend(bpy.types.Operator):
     compute: EnumProperty(
         name="Compute",
         items=(
-            ("cpu", "Processor", "Works on every computer; on a Mac it uses the GPU too"),
+            ("cpu", "Processor", "Works on every computer"),
             ("cuda", "NVIDIA GPU", "Much faster, where there is an NVIDIA graphics card"),
         ),
         default="cpu",

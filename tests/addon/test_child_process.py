@@ -140,8 +140,9 @@ sys.path.insert(0, sys.argv[1])
 from {package}.backend_process import BackendProcess
 folder = Path(sys.argv[2])
 backend = BackendProcess([sys.executable, "-m", "backend"], folder / "connection.json", [folder])
+deadline = time.monotonic() + 240
 while not backend.is_ready:
-    assert backend.is_running, backend.log
+    assert backend.is_running and time.monotonic() < deadline, backend.log
     time.sleep(0.02)
 print("ready", flush=True)
 time.sleep(600)
