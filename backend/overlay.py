@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from backend.atomic import atomic_path
 from backend.footage import Footage
 from backend.geometry.rasterizer import ShadingSettings, render_shaded
+from backend.picture_file import write_picture
 from backend.track import Track
 
 Image = NDArray[np.uint8]
@@ -98,7 +99,7 @@ def write_overlay_sheet(
     wanted = np.unique(np.linspace(0, track.n_frames - 1, n_frames).round().astype(int))
     if track.n_frames == 1:
         image = next(image for _, image in _overlays(footage, track, settings))
-        _write_picture(path, image)
+        write_picture(path, image)
         return
     height = round(width * int(track.image_size[1]) / int(track.image_size[0]))
     tiles = []
@@ -111,12 +112,7 @@ def write_overlay_sheet(
     columns = int(np.ceil(np.sqrt(len(tiles))))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    _write_picture(path, np.vstack(rows))
-
-
-def _write_picture(path: Path, image: Image) -> None:
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), image[..., ::-1])
+    write_picture(path, np.vstack(rows))
 
 
 def _overlays(

@@ -23,7 +23,7 @@ TORCH_INDEX: dict[tuple[str, Compute], str] = {
     ("win32", "cuda"): "https://download.pytorch.org/whl/cu130",
 }
 """PyTorch's own package lists, where the build that is wanted is not the one on PyPI: there,
-Linux has the one with CUDA, Windows the one without, and macOS has one build."""
+Linux has the one with CUDA, Windows the one without, and macOS only one."""
 
 DOWNLOAD_SIZES: dict[tuple[str, Compute], str] = {
     ("linux", "cpu"): "about 0.4 GB to download, 1.5 GB on disk",
