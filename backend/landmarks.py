@@ -11,13 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.atomic import atomic_path
-from backend.detect import DenseDetector
+from backend.detect.choice import load_detector
+from backend.detect.infinite3d.canonical import canonical_head
+from backend.detect.infinite3d.detector import Infinite3DDetector
+from backend.detect.landmarks import FaceLandmarks
+from backend.detect.protocol import FaceDetector
 from backend.device import choose_device
 from backend.errors import BadInputError
 from backend.footage.errors import FootageError
 from backend.footage.sequence import PICTURE_SUFFIXES
 from backend.footage.video import read_picture
 from backend.head.landmarks import layout as landmark_layout
+from backend.settings import DetectorName
+
+LayoutName = Literal["ibug68", "dense320", "dense703", "all"]
 
 
 @dataclass(frozen=True)
@@ -50,19 +57,23 @@ def list_pictures(paths: Sequence[Path]) -> list[Path]:
 
 def find_landmarks(
     pictures: Iterable[Path],
-    layout: Literal["ibug68", "dense320"],
+    layout: LayoutName,
     max_faces: int,
     skip_bad: bool = False,
     device: str = "auto",
+    detector: DetectorName = "infinite3d",
     on_bad: Callable[[FootageError], None] = lambda error: None,
 ) -> LandmarkRows:
     """Find the faces of every picture by itself and return their landmarks.
 
-    layout: "ibug68", with the jaw's visible outline as people mark it, or "dense320".
+    layout: "ibug68", with the jaw's visible outline as people mark it, "dense320", "dense703", or
+    "all" for every vertex of the head; the last two need the detector "infinite3d".
     Raises `FootageError` for a picture that cannot be read, unless `skip_bad`: then `on_bad` is
-    told.
+    told; `BadInputError` for a layout that the detector does not know.
     """
-    detector = DenseDetector.load(device=choose_device(device))
+    if layout in ("dense703", "all") and detector != "infinite3d":
+        raise BadInputError(f'layout "{layout}" needs the detector "infinite3d".')
+    finder = load_detector(detector, choose_device(device))
     count = len(landmark_layout(layout))
     missing = np.full((count, 2), np.nan, np.float32), np.full(count, np.nan, np.float32)
     names: list[str] = []
@@ -77,11 +88,8 @@ def find_landmarks(
                 raise
             on_bad(error)
             continue
-        faces = detector.find(image, max_faces=max_faces, quality="final")
-        rows = [
-            face.ibug68() if layout == "ibug68" else (face.landmarks_2d, face.landmark_sigma)
-            for face in faces
-        ]
+        faces = finder.find(image, max_faces=max_faces, quality="final")
+        rows = [_points(finder, image, face, layout) for face in faces]
         for landmarks_2d, sigma in rows or [missing]:
             names.append(path.name)
             points.append(landmarks_2d)
@@ -93,6 +101,19 @@ def find_landmarks(
         sigma=np.array(sigmas, np.float32).reshape(-1, count),
         found=np.array(found, bool),
     )
+
+
+def _points(
+    finder: FaceDetector, image: NDArray[np.uint8], face: FaceLandmarks, layout: LayoutName
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Points (L,2) and sigma (L,) of a face in one layout."""
+    if layout == "ibug68":
+        return face.ibug68()
+    if layout == "dense320":
+        return face.landmarks_2d, face.landmark_sigma
+    assert isinstance(finder, Infinite3DDetector)
+    found = finder.query(image, face, canonical_head().layout(layout), "final")
+    return found.landmarks_2d, found.landmark_sigma
 
 
 def save_landmarks(path: Path, rows: LandmarkRows) -> None:

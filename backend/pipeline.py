@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 
 from backend.assembly import assemble_track
-from backend.detect import DenseDetector, FaceTracker
+from backend.detect import FaceTracker
+from backend.detect.choice import detector_for, load_detector
 from backend.detect.window_detector import Quality
 from backend.device import choose_device
 from backend.errors import NoFaceError
@@ -51,7 +52,8 @@ def run_track(
     head = Head.load(device=device)
     is_final = settings.quality == "final"
     looks: Quality = "final" if is_final else "fast"
-    tracker = FaceTracker(DenseDetector.load(device=device), settings.subject, looks)
+    detector = load_detector(detector_for(settings.quality), device)
+    tracker = FaceTracker(detector, settings.subject, looks)
     report = Reporter(on_event, cancelled)
 
     report.result(model_result(head, torch.zeros(head.n_identity, device=device), is_final=False))

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+DetectorName = Literal["infinite3d", "dense"]
+
 
 def _parse_point(values: list[str]) -> tuple[float, float]:
     x, y = values[0].split(",")
@@ -40,4 +42,4 @@ class TrackSettings:
     texture_size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 2048
     """Side of the square texture in pixels; 0 for no texture."""
     device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
-    """Where to compute: "cpu", "cuda", "mps", or "auto" for the fastest that is there."""
+    """Where to compute: "cpu", "cuda", "mps", or "auto": "cuda" where there is one, else "cpu"."""

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from backend.errors import BadInputError
+from backend.settings import DetectorName
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Landmarks:
     """File to write. It has one row for each face, largest first within a picture, and one row
     with found = False for a picture without a face: names (R,), landmarks_2d (R, L, 2) in pixels
     of the full picture, sigma (R, L) in pixels, found (R,)."""
-    layout: Literal["ibug68", "dense320"] = "ibug68"
-    """Which landmarks: the 68 of iBUG's markup, or all that the detector knows."""
+    layout: Literal["ibug68", "dense320", "dense703", "all"] = "ibug68"
+    """Which landmarks: the 68 of iBUG's markup, the 320 that tracking uses, 703 over the head,
+    or every vertex of the head."""
     max_faces: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Most faces to report in one picture."""
     skip_bad: bool = False
     """Go on after a picture that cannot be read, and leave it out."""
+    detector: DetectorName = "infinite3d"
+    """The most exact detector, or the quicker one, which knows only the first two layouts."""
     device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
     """Where to compute: "cpu", "cuda", "mps", or "auto"."""
 
@@ -49,6 +53,7 @@ class Landmarks:
             max_faces=self.max_faces,
             skip_bad=self.skip_bad,
             device=self.device,
+            detector=self.detector,
             on_bad=lambda error: bar.write(f"warning: {error}", file=sys.stderr),
         )
         save_landmarks(self.output, rows)

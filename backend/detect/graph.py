@@ -7,6 +7,7 @@ stays the reference that a test holds the graph to.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
@@ -57,7 +58,12 @@ class Graph:
             if self._patience >= 0 or images.device.type != "cpu" or not is_available():
                 out = self._net(images)
                 return out if isinstance(out, tuple) else (out,)
-            self._compile()
+            try:
+                self._compile()
+            except Exception as error:  # a plugin that this processor does not suit, say
+                warnings.warn(f"OpenVINO cannot run a network, torch does: {error}", stacklevel=2)
+                self._patience = sys.maxsize
+                return self(images)
         outputs = self._compiled(images.contiguous().numpy())
         return [torch.from_numpy(outputs[i]) for i in range(len(outputs))]
 
@@ -88,9 +94,10 @@ class _AsTuple(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        prediction = cast(Prediction, self.net(windows))
-        return prediction.points, prediction.log_sigma, prediction.presence
+    def forward(self, windows: Tensor) -> tuple[Tensor, ...]:
+        p = cast(Prediction, self.net(windows))
+        parts = (p.points, p.log_sigma, p.presence)
+        return parts if p.focal is None else (*parts, p.focal)
 
 
 class _Maps(nn.Module):
@@ -116,6 +123,8 @@ class GraphNet:
         """Predict for windows (B,3,S,S), RGB in [0,255]."""
         return Prediction(*self._graph(windows))
 
-    def forward_pyramid(self, image: Tensor, cells: int = INPUT_SIZE // STRIDE) -> Prediction:
+    def forward_pyramid(
+        self, image: Tensor, cells: int = INPUT_SIZE // STRIDE, least_score: float = 0.0
+    ) -> Prediction:
         """Predict for every window of `cells` cells over larger images (B,3,h,w)."""
-        return self._net.decode_maps(self._maps(image)[0], cells)
+        return self._net.decode_maps(self._maps(image)[0], cells, least_score)

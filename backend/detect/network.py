@@ -49,6 +49,8 @@ class Prediction:
     """(...,P) natural logarithm of the standard deviation in the same unit."""
     presence: Tensor
     """(...,) logit of a face filling the window as the region of interest does."""
+    focal: Tensor | None = None
+    """(...,) focal length over half the window's side, of a network that predicts it."""
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Conv2d:
@@ -166,20 +168,25 @@ class DenseLandmarkNet(nn.Module):
         features = self.backbone(normalise(windows))
         return self._decode(features.mean((2, 3)))
 
-    def forward_pyramid(self, image: Tensor, cells: int = INPUT_SIZE // STRIDE) -> Prediction:
+    def forward_pyramid(
+        self, image: Tensor, cells: int = INPUT_SIZE // STRIDE, least_score: float = 0.0
+    ) -> Prediction:
         """Predict for every window of `cells` x `cells` cells over larger images (B,3,h,w).
 
         The leading shape of the result is (B, rows, columns); the window in row i and column j
         starts at pixel (32 j, 32 i) of the image. Windows share their convolutions.
         """
-        return self.decode_maps(self.maps(image), cells)
+        return self.decode_maps(self.maps(image), cells, least_score)
 
     def maps(self, image: Tensor) -> Tensor:
         """The last feature map (B,1280,h/32,w/32) of images (B,3,h,w), RGB in [0,255]."""
         return self.backbone(normalise(image))
 
-    def decode_maps(self, maps: Tensor, cells: int) -> Prediction:
-        """Predict for every window of `cells` x `cells` cells of a feature map."""
+    def decode_maps(self, maps: Tensor, cells: int, least_score: float = 0.0) -> Prediction:
+        """Predict for every window of `cells` x `cells` cells of a feature map.
+
+        least_score: presence below which nobody asks for landmarks; here they cost nothing more.
+        """
         pooled = functional.avg_pool2d(maps, cells, 1)
         return self._decode(pooled.permute(0, 2, 3, 1))
 

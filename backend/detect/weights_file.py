@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -31,9 +32,12 @@ def load_network(path: Path | None = None, device: torch.device | str = "cpu") -
     path = path or SHIPPED
     if not path.is_file():
         raise MissingWeightsError(f"{path}: the detector's weights are missing.")
-    state = {name: value.float() for name, value in load_file(path).items()}
     net = DenseLandmarkNet()
-    missing, unexpected = net.load_state_dict(state, strict=False)
+    try:
+        state = {name: value.float() for name, value in load_file(path).items()}
+        missing, unexpected = net.load_state_dict(state, strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        raise MissingWeightsError(f"{path}: not weights of this network ({error}).") from error
     wrong = [name for name in missing if not name.endswith("num_batches_tracked")] + unexpected
     if wrong:
         raise MissingWeightsError(f"{path}: not weights of this network ({wrong[0]}).")

@@ -23,7 +23,7 @@ from backend.head.landmarks import layout
 Quality = Literal["fast", "final"]
 """One look at each face, or the average of eight: four windows, each mirrored too."""
 
-_VIEWS = ((0.03, 0.03, 0.94), (-0.03, 0.03, 1.06), (0.03, -0.03, 1.06), (-0.03, -0.03, 0.94))
+VIEWS = ((0.03, 0.03, 0.94), (-0.03, 0.03, 1.06), (0.03, -0.03, 1.06), (-0.03, -0.03, 0.94))
 """Shift in sides and scale of the windows that quality "final" averages over."""
 
 
@@ -73,6 +73,8 @@ class Face:
     score: float
     window: Window
     """Where the network looked."""
+    focal_px: float | None = None
+    """Focal length in pixels of the image, from a network that says so."""
 
     @property
     def uncertainty(self) -> float:
@@ -92,17 +94,28 @@ class WindowNet(Protocol):
     def __call__(self, windows: torch.Tensor) -> Prediction:
         """Predict for windows (B,3,S,S), RGB in [0,255]."""
 
-    def forward_pyramid(self, image: torch.Tensor, cells: int) -> Prediction:
-        """Predict for every window of `cells` cells over larger images (B,3,h,w)."""
+    def forward_pyramid(
+        self, image: torch.Tensor, cells: int, least_score: float = 0.0
+    ) -> Prediction:
+        """Predict for every window of `cells` cells over larger images (B,3,h,w).
+
+        Landmarks of windows whose presence is below `least_score` may be NaN.
+        """
 
 
 class WindowDetector:
     """Finds faces in images and their landmarks, by a network that sees one window at a time."""
 
     def __init__(
-        self, net: WindowNet, device: torch.device, settings: FindSettings | None = None
+        self,
+        net: WindowNet,
+        device: torch.device,
+        settings: FindSettings | None = None,
+        window_size: int = INPUT_SIZE,
     ) -> None:
+        """window_size: pixels of the windows that the network was trained on."""
         self.net = net
+        self.window_size = window_size
         self.settings = settings or FindSettings()
         self.device = device
         mirror = layout("dense320").mirror
@@ -186,15 +199,16 @@ class WindowDetector:
         """Regions of interest that windows of one size over the image suggest, but known ones."""
         s = self.settings
         height, width = image.shape[:2]
-        scale = INPUT_SIZE / side
+        size = self.window_size
+        scale = size / side
         # Half a window around the image, so that a face at the border has a window of its own.
-        margin = INPUT_SIZE // 2
+        margin = size // 2
         cells = [int(np.ceil((n * scale + 2 * margin) / STRIDE)) for n in (width, height)]
         canvas = (cells[0] * STRIDE, cells[1] * STRIDE)
         small = image
         if scale < 1:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            reduced = (max(1, round(width * scale)), max(1, round(height * scale)))
+            small = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA)
         zoom = np.array([small.shape[1] / width, small.shape[0] / height])
         # From pixels of the canvas to those of the image, and to those of the shrunken one.
         offset = (np.array(canvas) - 1) / 2 - ((np.array([width, height]) - 1) / 2) * scale
@@ -207,7 +221,9 @@ class WindowDetector:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=BORDER,
         )
-        prediction = self.net.forward_pyramid(as_input([shown], self.device), INPUT_SIZE // STRIDE)
+        prediction = self.net.forward_pyramid(
+            as_input([shown], self.device), size // STRIDE, s.candidate_score
+        )
         score = prediction.presence[0].sigmoid().cpu().numpy()
         points = prediction.points[0, ..., :68, :].cpu().numpy()
         sigma = prediction.log_sigma[0, ..., 17:68].mean(-1).cpu().numpy()
@@ -216,7 +232,7 @@ class WindowDetector:
         kept: list[Window] = []
         for row, column in zip(rows[order], columns[order], strict=True):
             corner = np.array([column, row]) * STRIDE
-            on_canvas = corner + (points[row, column] + 1) * (INPUT_SIZE / 2) - 0.5
+            on_canvas = corner + (points[row, column] + 1) * (size / 2) - 0.5
             window = roi((on_canvas - offset) / scale)
             if all(differ(window, other) for other in [*known, *kept]):
                 kept.append(window)
@@ -248,12 +264,12 @@ class WindowDetector:
     ) -> list[Face]:
         if quality == "fast":
             return self._look_once(image, windows)
-        views = [w.jittered((x, y), scale, 0.0) for w in windows for x, y, scale in _VIEWS]
+        views = [w.jittered((x, y), scale, 0.0) for w in windows for x, y, scale in VIEWS]
         seen = self._look_once(image, views, mirrored=False)
         other = self._look_once(image, views, mirrored=True)
         faces = []
         for number, window in enumerate(windows):
-            part = slice(number * len(_VIEWS), (number + 1) * len(_VIEWS))
+            part = slice(number * len(VIEWS), (number + 1) * len(VIEWS))
             looks = seen[part] + other[part]
             logits = [np.log(max(f.score, 1e-6) / max(1 - f.score, 1e-6)) for f in looks]
             faces.append(
@@ -262,6 +278,7 @@ class WindowDetector:
                     sigma=np.exp(np.mean([np.log(f.sigma) for f in looks], axis=0)),
                     score=float(1 / (1 + np.exp(-np.mean(logits)))),
                     window=window,
+                    focal_px=_mean_focal(looks),
                 )
             )
         return faces
@@ -270,7 +287,7 @@ class WindowDetector:
     def _look_once(
         self, image: NDArray[np.uint8], windows: Sequence[Window], mirrored: bool = False
     ) -> list[Face]:
-        crops = as_input([crop(image, w, INPUT_SIZE) for w in windows], self.device)
+        crops = as_input([crop(image, w, self.window_size) for w in windows], self.device)
         prediction = self.net(crops.flip(3) if mirrored else crops)
         points, log_sigma = prediction.points, prediction.log_sigma
         if mirrored:
@@ -279,12 +296,20 @@ class WindowDetector:
         score = prediction.presence.sigmoid().cpu().numpy()
         half = np.array([0.5 * w.side for w in windows])
         sigma = np.exp(log_sigma.cpu().numpy().astype(np.float64)) * half[:, None]
+        focal: list[float | None] = [None] * len(windows)
+        if prediction.focal is not None:
+            focal = (prediction.focal.cpu().numpy() * half).tolist()
         return [
-            Face(w.to_image(p), g, float(v), w)
-            for w, p, g, v in zip(
-                windows, points.cpu().numpy().astype(np.float64), sigma, score, strict=True
+            Face(w.to_image(p), g, float(v), w, f)
+            for w, p, g, v, f in zip(
+                windows, points.cpu().numpy().astype(np.float64), sigma, score, focal, strict=True
             )
         ]
+
+
+def _mean_focal(looks: Sequence[Face]) -> float | None:
+    focal = [face.focal_px for face in looks if face.focal_px is not None]
+    return float(np.exp(np.mean(np.log(focal)))) if focal else None
 
 
 def as_input(images: Sequence[NDArray[np.uint8]], device: torch.device) -> torch.Tensor:
@@ -316,4 +341,5 @@ def _landmarks(face: Face) -> FaceLandmarks:
         score=face.score,
         contour_2d=points[N_DENSE:],
         contour_sigma=sigma[N_DENSE:],
+        focal_px=face.focal_px,
     )

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import torch
 
-from backend.detect import DenseDetector, FaceDetector
-from backend.detect.infinite3d.detector import Infinite3DDetector
+from backend.detect import FaceDetector
+from backend.detect.choice import load_detector
 from backend.device import choose_device
-from backend.evaluate.settings import BenchSettings, DetectorName
-
-_LOADERS: dict[DetectorName, Callable[[Path | None, torch.device], FaceDetector]] = {
-    "dense": DenseDetector.load,
-    "infinite3d": Infinite3DDetector.load,
-}
+from backend.evaluate.settings import BenchSettings
 
 
 def load_detectors(settings: BenchSettings) -> dict[str, FaceDetector]:
@@ -29,8 +23,8 @@ def load_detectors(settings: BenchSettings) -> dict[str, FaceDetector]:
     cv2.setNumThreads(1)
     device = choose_device(settings.device)
     return {
-        "" if number == 0 else f"{name}_": _LOADERS[name](
-            settings.weights if number == 0 else None, device
+        "" if number == 0 else f"{name}_": load_detector(
+            name, device, settings.weights if number == 0 else None
         )
         for number, name in enumerate(dict.fromkeys(settings.detectors))
     }

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from backend.errors import CancelledError
-
-DetectorName = Literal["dense", "infinite3d"]
+from backend.settings import DetectorName
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,10 @@ class BenchSettings:
     """Seed of whatever is random."""
     device: str = "auto"
     """Where to compute: "cpu", "cuda", "mps", or "auto"."""
-    detectors: Annotated[tuple[DetectorName, ...], tyro.conf.arg(name="detector")] = ("dense",)
+    detectors: Annotated[tuple[DetectorName, ...], tyro.conf.arg(name="detector")] = (
+        "infinite3d",
+        "dense",
+    )
     """Detectors to measure side by side; figures of those after the first begin with their name."""
     weights: Path | None = None
     """Weights of the first detector, in place of the shipped ones."""

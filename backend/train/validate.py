@@ -25,6 +25,7 @@ def validate(
     pool: SamplePool,
     device: torch.device,
     count: int = 256,
+    window_size: int = INPUT_SIZE,
 ) -> dict[str, float]:
     """Errors of iBUG's inner 51 in percent of the face's size, overall and by yaw.
 
@@ -43,7 +44,7 @@ def validate(
         window = roi(points).jittered(
             tuple(rng.uniform(-0.03, 0.03, 2)), float(np.exp(rng.uniform(-0.05, 0.05))), 0.0
         )
-        images.append(crop(np.asarray(sample["images"]), window, INPUT_SIZE))
+        images.append(crop(np.asarray(sample["images"]), window, window_size))
         targets.append(window.to_window(points))
         yaws.append(abs(yaw_deg(np.asarray(sample["camera"]))) if "camera" in sample else 0.0)
     net.eval()

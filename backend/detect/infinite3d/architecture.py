@@ -58,7 +58,7 @@ class Architecture:
     normalisation: Normalisation = "affine"
     """What S predicts; "none" is the baseline, which gets its windows from elsewhere."""
     predict_3d: bool = True
-    """Equations 4 to 10: landmarks as 3D offsets through pose and camera; else 2D, equation 3."""
+    """Equations 4 to 10: 3D offsets through pose and camera; else 2D, as the baseline."""
     predict_focal: bool = True
     """Add a displacement to the focal length of 60 mm."""
     deform_queries: bool = True

@@ -23,8 +23,10 @@ from backend.detect.infinite3d.network import Infinite3D
 from backend.detect.infinite3d.weights_file import load_infinite3d
 from backend.detect.landmarks import FaceLandmarks
 from backend.detect.window_detector import (
+    VIEWS,
     Face,
     FindSettings,
+    Quality,
     WindowDetector,
     as_input,
     differ,
@@ -50,11 +52,14 @@ class QueriedLandmarks:
     canonical: NDArray[np.float32]
     """(K,3) L^3d, metres in the head's own frame."""
     rotation: NDArray[np.float32]
-    """(3,3) head to the camera that looks at the middle of the face."""
+    """(3,3) head to the camera that looks through the middle of the window."""
     translation: NDArray[np.float32]
     """(3,) metres, in that camera."""
     focal_px: float
     """Focal length in pixels of the image."""
+    window: Window
+    """The window that canonical points, rotation, translation and focal length were seen in:
+    through them, each point is projected to its place there."""
 
 
 class Infinite3DDetector(WindowDetector):
@@ -64,9 +69,9 @@ class Infinite3DDetector(WindowDetector):
         fast = layout_net(net)
         a = net.architecture
         device = next(net.parameters()).device
-        super().__init__(GraphNet(fast, a.window_size), device, settings)
+        super().__init__(GraphNet(fast, a.window_size), device, settings, a.window_size)
         self.network = fast.net
-        self._window_size, self._frame_size = a.window_size, a.frame_size
+        self._frame_size = a.frame_size
         transformer = fast.net.transformer
         self._transformer = Graph(transformer, a.frame_size) if transformer is not None else None
 
@@ -82,29 +87,41 @@ class Infinite3DDetector(WindowDetector):
 
     @torch.inference_mode()
     def query(
-        self, image: NDArray[np.uint8], face: FaceLandmarks, queries: Queries, dataset: int = 0
+        self,
+        image: NDArray[np.uint8],
+        face: FaceLandmarks,
+        queries: Queries,
+        quality: Quality = "fast",
+        dataset: int = 0,
     ) -> QueriedLandmarks:
         """Any points of the head on a face that was found.
 
         image (H,W,3) RGB; queries from `canonical_head()`: a layout, a UV grid, points on
-        triangles, the whole mesh; dataset: the code of the convention to answer in.
+        triangles, the whole mesh; quality "final" averages five looks, none of them
+        mirrored, for points may have no twins; dataset: the code of the convention to answer in.
         """
-        window = roi(face.landmarks_2d)
-        picture = as_input([crop(image, window, self._window_size)], self.device)
-        encoding = self.network.encode(picture)
+        region = roi(face.landmarks_2d)
+        windows = [region]
+        if quality == "final":
+            windows += [region.jittered((x, y), scale, 0.0) for x, y, scale in VIEWS]
+        crops = [crop(image, window, self.window_size) for window in windows]
+        encoding = self.network.encode(as_input(crops, self.device))
         queries = queries.to(self.device)
-        found = self.network.landmarks(
-            encoding, self.network.encode_queries(queries, dataset), queries.mean
-        )
-        half = 0.5 * window.side
+        features = self.network.encode_queries(queries, dataset)
+        found = self.network.landmarks(encoding, features, queries.mean)
         assert found.canonical is not None
+        half = np.array([0.5 * window.side for window in windows])
+        points = found.points.cpu().numpy().astype(np.float64)
+        seen = np.mean([w.to_image(p) for w, p in zip(windows, points, strict=True)], axis=0)
+        log_sigma = found.log_sigma.cpu().numpy() + np.log(half)[:, None]
         return QueriedLandmarks(
-            landmarks_2d=window.to_image(found.points[0].cpu().numpy()).astype(np.float32),
-            landmark_sigma=found.log_sigma[0].exp().cpu().numpy() * np.float32(half),
+            landmarks_2d=seen.astype(np.float32),
+            landmark_sigma=np.exp(log_sigma.mean(0)).astype(np.float32),
             canonical=found.canonical[0].cpu().numpy(),
             rotation=encoding.rotation[0].cpu().numpy(),
             translation=encoding.translation[0].cpu().numpy(),
-            focal_px=float(encoding.focal[0]) * half,
+            focal_px=float(encoding.focal[0]) * float(half[0]),
+            window=region,
         )
 
     def _first(self, image: NDArray[np.uint8], max_faces: int) -> list[Face]:

@@ -46,31 +46,42 @@ class LayoutNet(nn.Module):
             points=torch.cat([found.points, encoding.contour], 1),
             log_sigma=torch.cat([found.log_sigma, encoding.contour_log_sigma], 1),
             presence=encoding.presence,
+            focal=encoding.focal,
         )
 
-    def forward_pyramid(self, image: Tensor, cells: int = 4) -> Prediction:
+    def forward_pyramid(
+        self, image: Tensor, cells: int = 4, least_score: float = 0.0
+    ) -> Prediction:
         """Predict for every window of `cells` x `cells` cells over larger images (B,3,h,w).
 
         As `DenseLandmarkNet.forward_pyramid`; leading shape (B, rows, columns).
         """
-        return self.decode_maps(self.maps(image), cells)
+        return self.decode_maps(self.maps(image), cells, least_score)
 
     def maps(self, image: Tensor) -> Tensor:
         """F's last feature map of images (B,3,h,w), RGB in [0,255]."""
         return self.net.backbone.maps(image)
 
-    def decode_maps(self, maps: Tensor, cells: int) -> Prediction:
-        """Predict for every window of `cells` x `cells` cells of a feature map."""
+    def decode_maps(self, maps: Tensor, cells: int, least_score: float = 0.0) -> Prediction:
+        """Predict for every window of `cells` x `cells` cells of a feature map.
+
+        Landmarks of windows whose presence is below `least_score` are not asked for: NaN.
+        """
         maps = functional.avg_pool2d(maps, cells, 1)
         batch, _, rows, columns = maps.shape
         single = maps.permute(0, 2, 3, 1).flatten(0, 2)
         pooled = self.net.backbone.pool(single[..., None, None])
-        found = self.decode(self.net.describe_pooled(pooled))
+        presence = self.net.presence(pooled)[:, 0]
+        chosen = (presence.sigmoid() >= least_score).nonzero()[:, 0]
+        found = self.decode(self.net.describe_pooled(pooled[chosen]))
+        points = maps.new_full((len(presence), self.n_points, 2), torch.nan)
+        log_sigma = maps.new_full((len(presence), self.n_points), torch.nan)
+        points[chosen], log_sigma[chosen] = found.points, found.log_sigma
         shape = (batch, rows, columns)
         return Prediction(
-            points=found.points.unflatten(0, shape),
-            log_sigma=found.log_sigma.unflatten(0, shape),
-            presence=found.presence.unflatten(0, shape),
+            points=points.unflatten(0, shape),
+            log_sigma=log_sigma.unflatten(0, shape),
+            presence=presence.unflatten(0, shape),
         )
 
 

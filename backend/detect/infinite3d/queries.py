@@ -80,7 +80,7 @@ class PositionEncoder(nn.Module):
 
 
 class Predictor(nn.Module):
-    """P, equations 3 and 7: image and query features to an offset and a confidence."""
+    """P, equation 7: image and query features to an offset and a confidence."""
 
     def __init__(
         self, features: int, query_width: int, width: int, layers: int, dimensions: int

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from backend.atomic import atomic_path
 from backend.detect.infinite3d.architecture import decode_architecture, encode_architecture
 from backend.detect.infinite3d.network import Infinite3D
-from backend.errors import MissingWeightsError
+from backend.errors import BadInputError, MissingWeightsError
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "infinite3d_small.safetensors"
 
@@ -41,8 +41,11 @@ def load_infinite3d(path: Path | None = None, device: torch.device | str = "cpu"
             state = {name: file.get_tensor(name).float() for name in file.keys()}
     except SafetensorError as error:
         raise MissingWeightsError(f"{path}: not a weights file ({error}).") from error
-    net = Infinite3D(decode_architecture(text))
-    missing, unexpected = net.load_state_dict(state, strict=False)
+    try:
+        net = Infinite3D(decode_architecture(text))
+        missing, unexpected = net.load_state_dict(state, strict=False)
+    except (BadInputError, RuntimeError) as error:
+        raise MissingWeightsError(f"{path}: not weights of this network ({error}).") from error
     wrong = [name for name in missing if not name.endswith("num_batches_tracked")] + unexpected
     if wrong:
         raise MissingWeightsError(f"{path}: not weights of this network ({wrong[0]}).")

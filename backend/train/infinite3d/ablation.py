@@ -1,7 +1,8 @@
 """The paper's Table 3 on our data: ``python -m backend.train.infinite3d.ablation --help``.
 
-Every row trains the same network with some of its parts, for the same time on the same samples,
-and is measured on rendered frames that no row has seen.
+Every row trains the same network with some of its parts for the same time, and is measured on
+rendered frames that no row has seen. Rows with a spatial transformer spend a part of every step on
+whole frames, which the others cannot use.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from backend.detect.infinite3d.canonical import canonical_head
-from backend.detect.infinite3d.detector import window_of
 from backend.detect.infinite3d.layout_net import LayoutNet, layout_net
+from backend.detect.infinite3d.transformer import resample, to_frame
 from backend.detect.infinite3d.weights_file import load_infinite3d
 from backend.detect.windows import ROI_SCALE, Window, crop, roi
 from backend.train.batches import BACKGROUND, SamplePool
@@ -82,10 +83,14 @@ def frame_errors(net: LayoutNet, pool: SamplePool, count: int, seed: int) -> NDA
         if net.net.transformer is not None:
             size = image.shape[0]
             whole = Window((size - 1) / 2, (size - 1) / 2, float(size))
-            matrix, _ = net.net.transformer(_input(crop(image, whole, a.frame_size)))
-            window = window_of(whole, matrix[0].numpy().astype(float))
-        points = net(_input(crop(image, window, a.window_size))).points[0, :68].numpy()
-        distance = np.linalg.norm(window.to_image(points) - truth, axis=1)[17:]
+            frame = _input(crop(image, whole, a.frame_size))
+            matrix, _ = net.net.transformer(frame)
+            points = net(resample(frame, matrix, a.window_size)).points[:, :68]
+            found = whole.to_image(to_frame(points, matrix)[0].numpy())
+        else:
+            points = net(_input(crop(image, window, a.window_size))).points[:, :68]
+            found = window.to_image(points[0].numpy())
+        distance = np.linalg.norm(found - truth, axis=1)[17:]
         errors.append(100 * float(distance.mean()) / (region.side / ROI_SCALE))
     return np.array(errors)
 

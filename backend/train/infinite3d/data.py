@@ -72,6 +72,12 @@ class BatchMaker:
         self._sampler = WindowSampler(settings, np.random.default_rng(seed), N_LANDMARKS)
         self._truth = TruthMaker(Head.load())
 
+    def scan(self) -> None:
+        """Take in the shards that have arrived."""
+        self.pool.scan()
+        if self.frames is not None:
+            self.frames.scan()
+
     def windows(self, count: int, size: int) -> QueryBatch:
         """Windows as the tracker cuts them, some of them careless or off the face."""
         samples = [self.pool.sample(self._sampler.rng) for _ in range(count)]
@@ -97,7 +103,7 @@ class BatchMaker:
             np.stack([np.asarray(s["coefficients"]) for s in samples]).astype(np.float32),
             known.tolist(),
             cuts,
-            np.asarray(samples[0]["images"]).shape[0],
+            [np.asarray(s["images"]).shape[0] for s in samples],
         )
         regions = [_region(cut, size) for cut in cuts]
         face = torch.tensor([cut.face for cut in cuts], dtype=torch.float32)
@@ -179,7 +185,7 @@ class StepStream:
             while not self._stop.is_set():
                 count += 1
                 if count % 200 == 0:
-                    self._maker.pool.scan()
+                    self._maker.scan()
                 plan = self._plan
                 n_windows, n_frames = plan["windows"], plan["frames"]
                 step = Step(

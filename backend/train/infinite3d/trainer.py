@@ -6,11 +6,12 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from backend.atomic import atomic_path
 from backend.detect.infinite3d.architecture import PRESETS, Architecture
@@ -18,6 +19,7 @@ from backend.detect.infinite3d.layout_net import layout_net
 from backend.detect.infinite3d.network import Infinite3D, LiteEncoder
 from backend.detect.infinite3d.weights_file import save_network
 from backend.detect.network import N_DENSE
+from backend.device import choose_device
 from backend.errors import BadInputError
 from backend.train.batches import BACKGROUND, SamplePool
 from backend.train.dense_net import imagenet_weights, log_row, rate
@@ -48,7 +50,7 @@ class Trainer:
 
     def __init__(self, settings: Infinite3DSettings) -> None:
         s = self.settings = settings
-        self.device = torch.device(s.device)
+        self.device = choose_device(s.device)
         torch.manual_seed(s.seed)
         self.architecture = architecture_of(s)
         self.net = Infinite3D(self.architecture).to(self.device)
@@ -97,7 +99,7 @@ class Trainer:
             )
         elif s.imagenet is not None:
             state = torch.load(s.imagenet, map_location=self.device, weights_only=True)
-            self.net.backbone.load_state_dict(state, strict=False)
+            self._load_convnext(state, s.imagenet)
         if s.transformer_from is not None and self.net.transformer is not None:
             state = torch.load(s.transformer_from, map_location=self.device, weights_only=True)
             prefix = "transformer."
@@ -106,6 +108,18 @@ class Trainer:
                 {name.removeprefix(prefix): value for name, value in part.items()}
             )
         self.average.load_state_dict(self.net.state_dict())
+
+    def _load_convnext(self, state: Mapping[str, Tensor], path: Path) -> None:
+        """Take torchvision's weights, whose last normalisation is part of the classifier."""
+        kept = {
+            name.replace("classifier.0.", "norm."): value
+            for name, value in state.items()
+            if not name.startswith("classifier.2.")
+        }
+        try:
+            self.net.backbone.load_state_dict(kept)
+        except RuntimeError as error:
+            raise BadInputError(f"{path}: not weights of this ConvNeXt ({error}).") from error
 
     def _load_dense(self, state: Mapping[str, Any]) -> None:
         if not isinstance(self.net.backbone, LiteEncoder):
@@ -239,8 +253,10 @@ def run(settings: Infinite3DSettings) -> None:
     try:
         _loop(trainer, pool, stream)
     finally:
-        trainer.save()
-        stream.close()
+        try:
+            trainer.save()
+        finally:
+            stream.close()
 
 
 def _loop(trainer: Trainer, pool: SamplePool, stream: StepStream) -> None:
@@ -278,7 +294,12 @@ def _loop(trainer: Trainer, pool: SamplePool, stream: StepStream) -> None:
             last_save = now
         due = now - last_validation > settings.validate_seconds or done
         if due and pool.validation and settings.frame_share < 1:
-            figures = validate(layout_net(trainer.average), pool, trainer.device)
+            figures = validate(
+                layout_net(trainer.average),
+                pool,
+                trainer.device,
+                window_size=trainer.architecture.window_size,
+            )
             log_row(settings.out / "validation.csv", {"minutes": trainer.seconds / 60, **figures})
             last_validation = now
 

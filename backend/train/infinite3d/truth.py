@@ -49,9 +49,9 @@ class TruthMaker:
         coefficients: NDArray[np.float32],
         known: Sequence[bool],
         cuts: Sequence[Cut],
-        image_size: int,
+        image_sizes: Sequence[int],
     ) -> Truth:
-        """Of B cuts of stored images of `image_size` pixels.
+        """Of B cuts of stored square images of `image_sizes` pixels.
 
         camera (B,20) and coefficients (B,152) are the shards' fields of these names.
         """
@@ -65,7 +65,8 @@ class TruthMaker:
         transform = self.head.joint_transforms(identity, rotations, translations)[:, 1, :3]
         canonical = (vertices - transform[:, None, :, 3]) @ transform[:, :, :3]
         views = [
-            _view(cut, row, image_size) for cut, row in zip(cuts, camera.astype(float), strict=True)
+            _view(cut, row, size)
+            for cut, row, size in zip(cuts, camera.astype(float), image_sizes, strict=True)
         ]
         pose: NDArray[np.float64] = transform.double().numpy()
         posed: NDArray[np.float32] = vertices.numpy()

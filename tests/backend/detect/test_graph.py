@@ -71,6 +71,21 @@ with torch.inference_mode():
 assert graph._compiled is not None
 print(events)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_what_openvino_cannot_compile_runs_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+    lazy = Graph(net, 8, patience=0)
+
+    def refuse() -> None:
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(lazy, "_compile", refuse)
+    images = torch.rand(1, 3, 8, 8)
+    with torch.inference_mode(), pytest.warns(UserWarning, match="no such instruction"):
+        assert torch.equal(lazy(images)[0], net(images))

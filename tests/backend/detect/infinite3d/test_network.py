@@ -32,6 +32,11 @@ from backend.errors import BadInputError, MissingWeightsError
 from backend.head.landmarks import layout
 
 
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def small() -> Infinite3D:
     torch.manual_seed(1)

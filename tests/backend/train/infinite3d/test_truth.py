@@ -60,7 +60,7 @@ def test_points_agree_with_the_labels_and_the_camera(head: Head, offset: float) 
         np.stack([s["coefficients"] for s in samples]),
         [True] * 8,
         cuts,
-        SIZE,
+        [SIZE] * len(cuts),
     )
     lay = layout("dense703")
     labels = torch.from_numpy(np.stack([(2 * cut.points[:703] + 1) / 128 - 1 for cut in cuts]))
@@ -85,7 +85,7 @@ def test_mirrored_truth_is_a_face_of_the_same_handedness(head: Head) -> None:
         np.repeat(stored["coefficients"][None], 12, 0),
         [True] * 12,
         cuts,
-        SIZE,
+        [SIZE] * len(cuts),
     )
     assert torch.allclose(torch.linalg.det(truth.rotation), torch.ones(12), atol=1e-5)
     plain = [i for i, cut in enumerate(cuts) if not cut.mirrored]
