@@ -20,7 +20,7 @@ from backend.detect.infinite3d.detector import Infinite3DDetector, window_of
 from backend.detect.infinite3d.layout_net import layout_net
 from backend.detect.infinite3d.network import Infinite3D
 from backend.detect.infinite3d.weights_file import load_infinite3d
-from backend.detect.window_detector import as_input
+from backend.detect.window_detector import FindSettings, as_input
 from backend.detect.windows import Window, crop, roi
 from backend.errors import MissingWeightsError
 
@@ -116,7 +116,8 @@ def test_a_network_with_larger_windows_is_given_larger_windows() -> None:
     tiny = ConvNeXtShape((8, 16, 24, 32), (1, 1, 1, 1))
     shape = replace(PRESETS["base"], transformer=tiny, encoder=tiny)
     torch.manual_seed(0)
-    large = Infinite3DDetector(Infinite3D(shape).eval())
+    brief = FindSettings(largest=1.0, smallest=1.0, last_resort=(), candidates=2)
+    large = Infinite3DDetector(Infinite3D(shape).eval(), brief)
     image = np.random.default_rng(1).integers(0, 255, (300, 400, 3)).astype(np.uint8)
     for _ in range(14):  # by then the graph is compiled for its size
         face = large.look(image, [Window(200.0, 150.0, 120.0)])[0]
