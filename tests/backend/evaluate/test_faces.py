@@ -37,7 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_bench_on_two_pictures(folder: Path) -> None:
-    result = faces.run(BenchSettings(data=folder, quality="fast", device="cpu", peer=False))
+    result = faces.run(
+        BenchSettings(data=folder, detectors=("dense",), quality="fast", device="cpu", peer=False)
+    )
     labels = [p.landmarks_68 for p in read_index(folder)]
     eyes = [np.linalg.norm(points[45] - points[36]) for points in labels]
     assert result["nme51_large"] == pytest.approx(200 / eyes[0], rel=1e-3)
@@ -54,7 +56,9 @@ def test_a_face_elsewhere_is_missed(folder: Path, tmp_path: Path) -> None:
     item = index["items"][0] | {"image": str(folder / "a.png")}
     item["landmarks_68"] = [[x + 260, y + 300] for x, y in item["landmarks_68"]]
     (tmp_path / "index.json").write_text(json.dumps({"items": [item]}))
-    result = faces.run(BenchSettings(data=tmp_path, quality="fast", device="cpu", peer=False))
+    result = faces.run(
+        BenchSettings(data=tmp_path, detectors=("dense",), quality="fast", device="cpu", peer=False)
+    )
     assert result["missed"] == result["missed_large"] == result["extra_faces"] == 1
     assert result["failure_percent"] == 100
     assert np.isnan(result["nme51"])
@@ -71,7 +75,11 @@ def test_what_was_measured_survives_a_stop(folder: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(faces, "read_picture", stop_at_the_second)
     with pytest.raises(PartialFigures, match="1 of 2") as stopped:
-        faces.run(BenchSettings(data=folder, quality="fast", device="cpu", peer=False))
+        faces.run(
+            BenchSettings(
+                data=folder, detectors=("dense",), quality="fast", device="cpu", peer=False
+            )
+        )
     assert stopped.value.figures["images"] == 1 and stopped.value.figures["nme51"] > 0
 
 
