@@ -98,11 +98,11 @@ class Scene:
         self._colour = self.context.texture((size, size), 4)
         self._depth = self.context.depth_texture((size, size))
         self.target = self.context.framebuffer([self._colour], self._depth)
-        self._shadow = self.context.depth_texture((SHADOW_SIZE, SHADOW_SIZE))
-        self._shadow.compare_func = "<="
-        self._shadow.filter = (moderngl.LINEAR, moderngl.LINEAR)
-        self._shadow.repeat_x = self._shadow.repeat_y = False
-        self._shadow_target = self.context.framebuffer(depth_attachment=self._shadow)
+        self.shadow = self.context.depth_texture((SHADOW_SIZE, SHADOW_SIZE))
+        self.shadow.compare_func = "<="
+        self.shadow.filter = (moderngl.LINEAR, moderngl.LINEAR)
+        self.shadow.repeat_x = self.shadow.repeat_y = False
+        self.shadow_target = self.context.framebuffer(depth_attachment=self.shadow)
         self.lit["albedo"].value, self.lit["shadow"].value = 0, 1
         self.dark["albedo"].value = 0
         self.lit["depth_range"].value = (NEAR, FAR)
@@ -138,8 +138,8 @@ class Scene:
         self.context.enable(moderngl.DEPTH_TEST)
         light_clip = _light_matrix(light.direction, centre)
         matrix = light_clip.T.astype(np.float32).tobytes()
-        self._shadow_target.use()
-        self._shadow_target.clear(depth=1.0)
+        self.shadow_target.use()
+        self.shadow_target.clear(depth=1.0)
         self.context.disable(moderngl.BLEND)
         self.dark["light"].write(matrix)
         if light.colour.max() > 0:
@@ -155,7 +155,7 @@ class Scene:
             moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA,
             moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA,
         )  # fmt: skip
-        self._shadow.use(1)
+        self.shadow.use(1)
         program = self.lit
         program["camera"].value = (*camera, 0.0)
         program["size"].value = (self.size, self.size)

@@ -86,8 +86,13 @@ class PortraitSet:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def load_portraits(folder: Path, landmarks: Path, exclude: tuple[str, ...] = ()) -> PortraitSet:
-    """The portraits that are there, have points and are not excluded by name.
+def load_portraits(
+    folder: Path,
+    landmarks: Path,
+    exclude: tuple[str, ...] = (),
+    only: tuple[str, ...] | None = None,
+) -> PortraitSet:
+    """The portraits that are there, have points, are not excluded and are among `only`, by name.
 
     Raises: BadInputError when the folder or the file is missing, or no portrait is usable.
     """
@@ -97,7 +102,7 @@ def load_portraits(folder: Path, landmarks: Path, exclude: tuple[str, ...] = ())
         names, points = [str(n) for n in data["names"]], data["landmarks"].astype(np.float64)
     keep, sizes = [], []
     for i, name in enumerate(names):
-        if name in exclude:
+        if name in exclude or (only is not None and name not in only):
             continue
         if np.isfinite(points[i, :, :2]).all() and (folder / name).is_file():
             picture = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)

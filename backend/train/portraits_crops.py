@@ -61,22 +61,24 @@ class CropMaker:
         for name, value in (("jawOpen", 0.6), ("eyeWideLeft", 0.7), ("eyeWideRight", 0.7)):
             expression[head.expression_names.index(name)] = value
         open_face = head.shape(torch.zeros(head.n_identity), expression).numpy()
-        anchors = self._surface(open_face)
+        anchors = self.surface(open_face)
         usable = ~np.isin(found.mediapipe, FACE_OVAL)
-        self._usable = usable
-        self._label_kernel = _kernel(self._points(open_face), anchors[usable])
+        self.usable = usable
+        self._label_kernel = surface_kernel(self.points(open_face), anchors[usable])
         path_points = self.paths.candidates(open_face).reshape(-1, 3)
-        self._path_kernel = _kernel(path_points, anchors[usable])
+        self._path_kernel = surface_kernel(path_points, anchors[usable])
         self.trusted = self._trusted()
         self._around, self._rim = self._surroundings()
         lashes = np.zeros(head.n_vertices, bool)
         lashes[head.regions["lashes"]] = True
-        self._solid = self.head.faces[torch.from_numpy(~lashes[head.faces.numpy()].any(axis=1))]
+        self.solid = self.head.faces[torch.from_numpy(~lashes[head.faces.numpy()].any(axis=1))]
 
-    def _points(self, vertices: np.ndarray) -> np.ndarray:
+    def points(self, vertices: np.ndarray) -> np.ndarray:
+        """The 703 landmarks (703,k) of vertices, or of anything else that vertices have (N,k)."""
         return (vertices[self.layout.vertices] * self.layout.barycentric[..., None]).sum(axis=1)
 
-    def _surface(self, vertices: np.ndarray) -> np.ndarray:
+    def surface(self, vertices: np.ndarray) -> np.ndarray:
+        """The places of FaceMesh's corresponding vertices (P,k) on vertices (N,k)."""
         points = self.found.points
         return (vertices[points.corners.numpy()] * points.barycentric.numpy()[..., None]).sum(
             axis=1
@@ -84,7 +86,7 @@ class CropMaker:
 
     def _trusted(self) -> np.ndarray:
         """(703,) points that a portrait's fit knows: the face, not scalp, ears, neck or teeth."""
-        place = self._points(self.head.template.numpy())
+        place = self.points(self.head.template.numpy())
         x, y, z = place.T
         region = np.zeros(self.head.n_vertices, bool)
         for name in ("skin", "eye.L", "eye.R", "lids.L", "lids.R", "lips", "lip_seam"):
@@ -104,7 +106,7 @@ class CropMaker:
         the camera is told by the skin around it.
         """
         template = self.head.template.numpy()
-        near = ((self._points(template)[:, None] - template[None]) ** 2).sum(-1) < 0.010**2
+        near = ((self.points(template)[:, None] - template[None]) ** 2).sum(-1) < 0.010**2
         skin = np.zeros(self.head.n_vertices, bool)
         skin[self.head.regions["face"]] = True
         weights = (near & skin).astype(np.float32)
@@ -127,21 +129,21 @@ class CropMaker:
         height, width = image.shape[:2]
         pixels = to_pixels(torch.from_numpy(vertices), torch.from_numpy(K).float())
         flat = pixels[:, :2].numpy()
-        depth = rasterize(pixels, self._solid, (width, height))[2].numpy()
+        depth = rasterize(pixels, self.solid, (width, height))[2].numpy()
         normals = vertex_normals(torch.from_numpy(vertices), self.head.faces).numpy()
-        visible_vertex = _in_front(vertices, normals, flat, depth)
+        visible_vertex = in_front(vertices, normals, flat, depth)
         scale = 0.093 * K[0, 0] / float(np.median(vertices[:, 2]))
-        residual = observed[self.found.mediapipe] - self._surface(flat)
+        residual = observed[self.found.mediapipe] - self.surface(flat)
         error = np.linalg.norm(residual, axis=1) / scale
-        mean_error = float(error[self._usable].mean())
+        mean_error = float(error[self.usable].mean())
         if mean_error > _MAX_RESIDUAL:
             return None
-        seen = visible_vertex[self.found.points.corners.numpy()].any(axis=1)[self._usable]
-        residual = residual[self._usable]
-        points = self._points(flat)
-        points = points + _warp(self._label_kernel, residual, seen, scale)
+        seen = visible_vertex[self.found.points.corners.numpy()].any(axis=1)[self.usable]
+        residual = residual[self.usable]
+        points = self.points(flat)
+        points = points + residual_shift(self._label_kernel, residual, seen, scale)
         candidates = self.paths.candidates(flat).astype(np.float64)
-        moved = _warp(self._path_kernel, residual, seen, scale).reshape(candidates.shape)
+        moved = residual_shift(self._path_kernel, residual, seen, scale).reshape(candidates.shape)
         contour = contour_points(candidates + moved)
 
         inside = (points > -0.5).all(1) & (points < [width - 0.5, height - 0.5]).all(1)
@@ -151,7 +153,7 @@ class CropMaker:
         side = float((high - low).max()) * _WINDOW
         zoom = CROP / side
         corner = 0.5 * (low + high) - 0.5 * side
-        crop = _cut(image, corner, side, padding)
+        crop = cut_square(image, corner, zoom, CROP, padding)
 
         def to_crop(p: np.ndarray) -> np.ndarray:
             return (p - corner + 0.5) * zoom - 0.5
@@ -167,16 +169,16 @@ class CropMaker:
     def _visible_points(
         self, vertices: np.ndarray, normals: np.ndarray, pixels: np.ndarray, depth: np.ndarray
     ) -> np.ndarray:
-        """(703,) as `_in_front` for landmarks; lid margins and lips may lie a little deeper."""
-        normal = np.where(self._rim[:, None], self._around @ normals, self._points(normals))
+        """(703,) as `in_front` for landmarks; lid margins and lips may lie a little deeper."""
+        normal = np.where(self._rim[:, None], self._around @ normals, self.points(normals))
         # The farthest surface within a pixel: points on an outline are seen there.
         farthest = cv2.dilate(np.where(np.isfinite(depth), depth, 0.0), np.ones((3, 3)))
         behind = np.where(self._rim, 2.0, 1.0) * _HIDDEN_DEPTH
-        points, at = self._points(vertices), self._points(pixels)
-        return _in_front(points, normal, at, farthest, behind, -0.05)
+        points, at = self.points(vertices), self.points(pixels)
+        return in_front(points, normal, at, farthest, behind, -0.05)
 
 
-def _in_front(
+def in_front(
     points: np.ndarray,
     normals: np.ndarray,
     pixels: np.ndarray,
@@ -197,13 +199,15 @@ def _in_front(
     return (cosine > facing) & (points[:, 2] < depth[y, x] + behind)
 
 
-def _kernel(points: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+def surface_kernel(points: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """(P,L) Gaussian weights of anchors around points, metres."""
     square = ((points[:, None] - anchors[None]) ** 2).sum(-1)
     return np.exp(-0.5 * square / _KERNEL**2)
 
 
-def _warp(kernel: np.ndarray, residual: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
+def residual_shift(
+    kernel: np.ndarray, residual: np.ndarray, seen: np.ndarray, scale: float
+) -> np.ndarray:
     """Movement (P,2) px of points by the residuals (L,2) px around them, where these are large."""
     weight = kernel * seen
     total = weight.sum(axis=1, keepdims=True)
@@ -214,9 +218,14 @@ def _warp(kernel: np.ndarray, residual: np.ndarray, seen: np.ndarray, scale: flo
     return mean * follow * np.clip(total / 0.8, 0, 1)
 
 
-def _cut(image: np.ndarray, corner: np.ndarray, side: float, padding: int) -> np.ndarray:
-    """(CROP,CROP,3): the square with its upper left corner (centre of the first pixel) and side."""
-    zoom = CROP / side
+def cut_square(
+    image: np.ndarray, corner: np.ndarray, zoom: float, size: int, padding: int
+) -> np.ndarray:
+    """(size,size,3): a square of the image (H,W,3), `zoom` times as large.
+
+    Args: corner (2,) px, pixel centres at integers: the square begins half a pixel of the image
+    before it; padding: OpenCV's border mode.
+    """
     # Averaging over the pixels that fall together: blur first where the picture shrinks.
     if zoom < 0.7:
         image = cv2.GaussianBlur(image, (0, 0), 0.42 / zoom)
@@ -224,7 +233,7 @@ def _cut(image: np.ndarray, corner: np.ndarray, side: float, padding: int) -> np
         [[1 / zoom, 0, corner[0] + 0.5 / zoom - 0.5], [0, 1 / zoom, corner[1] + 0.5 / zoom - 0.5]]
     )
     return cv2.warpAffine(
-        image, inverse, (CROP, CROP), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        image, inverse, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=padding,
     )  # fmt: skip
 
@@ -265,7 +274,7 @@ def background_windows(
         x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
         apart = x > high[0] or x + side < low[0] or y > high[1] or y + side < low[1]
         if apart:
-            crop = _cut(image, np.array([x, y]), side, cv2.BORDER_REFLECT_101)
+            crop = cut_square(image, np.array([x, y]), CROP / side, CROP, cv2.BORDER_REFLECT_101)
             found.append((float(crop.std()) * rng.uniform(0.3, 1.0), crop))
             if len(found) == 3 * count:
                 break

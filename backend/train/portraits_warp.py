@@ -65,8 +65,6 @@ class WarpSettings:
     """Images a shard."""
     identity_spread: float = 0.25
     """Share of the prior's deviation from its mean that is added to the fitted identity."""
-    exclude: tuple[str, ...] = ()
-    """Portraits to leave out."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ class PortraitWarper:
         self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
         self.renderer = FaceRenderer(settings.assets, settings.base, CROP)
         head = self.renderer.head
-        self.portraits = load_portraits(settings.portraits, settings.landmarks, settings.exclude)
         names, self.fits, found = load_fits(settings.work / "fits.npz")
+        self.portraits = load_portraits(settings.portraits, settings.landmarks, only=names)
         if names != self.portraits.names:
             raise BadInputError(f"{settings.work}: fits.npz belongs to other portraits")
         self.crops = CropMaker(head, found)
@@ -208,7 +206,7 @@ class PortraitWarper:
         centre = np.array([0.0, 0.03, 0.03, 1.0])
         shift = ((after[1] - before[1]) @ centre)[:3]
         grid = moved_grid(source, posed, before, after.astype(np.float64), shift)
-        points = self.crops._points(posed)[:68]
+        points = self.crops.points(posed)[:68]
         middle, side = window(points[:, :2] / points[:, 2:])
         side = side * LOOSENESS * rng.uniform(0.93, 1.12)
         middle = middle + rng.uniform(-0.04, 0.04, 2) * side

@@ -96,7 +96,7 @@ class FaceRenderer:
         self._basis(base)
         self._textures: OrderedDict[tuple[str, int], moderngl.Texture] = OrderedDict()
         self._meshes: dict[str, Mesh] = {}
-        self._joint_weights: dict[str, np.ndarray] = {}
+        self.joint_weights: dict[str, np.ndarray] = {}
         self._build_head_mesh()
 
     def _basis(self, base: Path) -> None:
@@ -157,13 +157,14 @@ class FaceRenderer:
         posed = np.einsum("nab,nb->na", blended[..., :3], bind) + blended[..., 3]
         return posed, base, transforms
 
-    def _asset_mesh(self, asset: BoundMesh, worn: tuple[BoundMesh, ...]) -> Mesh:
+    def asset_mesh(self, asset: BoundMesh, worn: tuple[BoundMesh, ...]) -> Mesh:
+        """The asset's mesh, made once; of a body only what is not the head's own."""
         if asset.name not in self._meshes:
             triangles = asset.triangles
             if asset.category == "body":
                 triangles = triangles[~self._in_head(asset.base_reference[:, 0][triangles])]
             self._meshes[asset.name] = self.scene.mesh(triangles, asset.uv, asset.source_vertex)
-            self._joint_weights[asset.name] = self._weights(asset)
+            self.joint_weights[asset.name] = self._weights(asset)
         return self._meshes[asset.name]
 
     def _in_head(self, triangles: np.ndarray) -> np.ndarray:
@@ -188,7 +189,8 @@ class FaceRenderer:
             out[:, 1] = 1.0
         return out
 
-    def _texture(self, asset: BoundMesh, number: int) -> moderngl.Texture:
+    def texture(self, asset: BoundMesh, number: int) -> moderngl.Texture:
+        """One of the asset's textures, kept for the next time."""
         return self._cached(asset.name, number, lambda: asset.textures[number].decode())
 
     def _cached(self, name: str, number: int, load) -> moderngl.Texture:  # type: ignore[no-untyped-def]
@@ -218,14 +220,14 @@ class FaceRenderer:
         for asset, (_, number, surface) in zip(worn, wardrobe.items, strict=True):
             if closed and asset.category in ("teeth", "tongue"):
                 continue
-            mesh = self._asset_mesh(asset, worn)
+            mesh = self.asset_mesh(asset, worn)
             bind = asset.positions(base, HEAD_FROM_ANNY)
-            blended = np.einsum("nj,jab->nab", self._joint_weights[asset.name], transforms[:, :3])
+            blended = np.einsum("nj,jab->nab", self.joint_weights[asset.name], transforms[:, :3])
             mesh.update(np.einsum("nab,nb->na", blended[..., :3], bind) + blended[..., 3])
             texture = (
                 self._cached("body_skin", wardrobe.skin,
                              lambda: self.skins.body_image(wardrobe.skin))
-                if asset.category == "body" else self._texture(asset, number)
+                if asset.category == "body" else self.texture(asset, number)
             )  # fmt: skip
             drawn.append((mesh, texture, surface))
         made: list[tuple[Mesh, moderngl.Texture]] = []
@@ -240,7 +242,7 @@ class FaceRenderer:
             mesh.release()
             texture.release()
         small = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return small, self._labels(posed, camera, double, depth)
+        return small, self.labels(posed, camera, double, depth)
 
     def _glasses(
         self, spec: GlassesSpec, state: FaceState, head_transform: np.ndarray
@@ -258,10 +260,11 @@ class FaceRenderer:
         mesh.update(made.positions @ head_transform[:3, :3].T + head_transform[:3, 3])
         return mesh, self.scene.texture(made.texture)
 
-    def _labels(
+    def labels(
         self, posed: np.ndarray, camera: tuple[float, float, float],
         double: tuple[float, float, float], depth: np.ndarray,
     ) -> Labels:  # fmt: skip
+        """Ground truth of posed vertices (N,3): camera in the image's pixels, double in depth's."""
         lay = self.landmarks
         points = (posed[lay.vertices] * lay.barycentric[..., None]).sum(1)
         pixels = points[:, :2] / points[:, 2:] * camera[0] + np.array(camera[1:])

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from .gl_scene import FAR, NEAR, Surface
-from .renderer import SUPERSAMPLING, FaceRenderer, Labels
+from .renderer import HEAD_FROM_ANNY, SUPERSAMPLING, FaceRenderer, Labels
 from .warp_source import GRID, SourceMaker, WarpSource
 
 VERTEX = """
@@ -135,8 +135,8 @@ class WarpRenderer:
         double = (k * camera[0], k * camera[1] + half, k * camera[2] + half)
         context = self.context
         context.enable(context.DEPTH_TEST)
-        scene._shadow_target.use()
-        scene._shadow_target.clear(depth=1.0)
+        scene.shadow_target.use()
+        scene.shadow_target.clear(depth=1.0)
         scene.target.use()
         mean = source.texture.reshape(-1, 3).mean(0) / 255
         scene.target.clear(*mean, 1.0, depth=1.0)
@@ -161,7 +161,7 @@ class WarpRenderer:
         image, depth = scene.read()
         size = renderer.size
         small = cv2.resize(image[..., :3], (size, size), interpolation=cv2.INTER_AREA)
-        return small, renderer._labels(posed, camera, double, depth)
+        return small, renderer.labels(posed, camera, double, depth)
 
     def _clear_depth(self) -> None:
         """Forget the depth of what is drawn and keep its colour."""
@@ -177,14 +177,12 @@ class WarpRenderer:
         transforms: np.ndarray, camera: tuple[float, float, float], luminance: float,
     ) -> None:  # fmt: skip
         """Eyes, teeth, tongue and lashes in even light that suits the skin's luminance."""
-        from .renderer import HEAD_FROM_ANNY
-
         renderer, scene = self.renderer, self.renderer.scene
         program = scene.lit
         level = float(np.clip(luminance / 0.32, 0.1, 1.2))
         sh = np.zeros((9, 3), np.float32)
         sh[0], sh[1], sh[2] = level, -0.25 * level, -0.15 * level
-        scene._shadow.use(1)
+        scene.shadow.use(1)
         program["camera"].value = (*camera, 0.0)
         program["size"].value = (scene.size, scene.size)
         program["light"].write(np.eye(4, dtype=np.float32).tobytes())
@@ -194,13 +192,13 @@ class WarpRenderer:
         program["exposure"].value = 1.0
         worn = tuple(renderer.library.mesh(name) for name, _, _ in items)
         for asset, (_, number, surface) in zip(worn, items, strict=True):
-            mesh = renderer._asset_mesh(asset, worn)
+            mesh = renderer.asset_mesh(asset, worn)
             bind = asset.positions(base, HEAD_FROM_ANNY)
             blended = np.einsum(
-                "nj,jab->nab", renderer._joint_weights[asset.name], transforms[:, :3]
+                "nj,jab->nab", renderer.joint_weights[asset.name], transforms[:, :3]
             )
             mesh.update(np.einsum("nab,nb->na", blended[..., :3], bind) + blended[..., 3])
-            renderer._texture(asset, number).use(0)
+            renderer.texture(asset, number).use(0)
             program["tint"].value = (*surface.tint, surface.opacity)
             program["recolour"].value = surface.recolour
             program["surface"].value = (

@@ -13,7 +13,14 @@ from backend.geometry.rasterizer import rasterize, to_pixels, vertex_normals
 from backend.head import Head
 from backend.head.model import HEAD_FILE
 
-from .portraits_crops import CropMaker, _in_front, _kernel, _warp, head_pose
+from .portraits_crops import (
+    CropMaker,
+    cut_square,
+    head_pose,
+    in_front,
+    residual_shift,
+    surface_kernel,
+)
 from .portraits_fit import PortraitFits
 
 TEXTURE = 640
@@ -112,8 +119,8 @@ class SourceMaker:
         for name, value in (("jawOpen", 0.6), ("eyeWideLeft", 0.7), ("eyeWideRight", 0.7)):
             expression[head.expression_names.index(name)] = value
         open_face = head.shape(torch.zeros(head.n_identity), expression).numpy()
-        anchors = crops._surface(open_face)[crops._usable]
-        self._kernel = _kernel(open_face, anchors).astype(np.float32)
+        anchors = crops.surface(open_face)[crops.usable]
+        self._kernel = surface_kernel(open_face, anchors).astype(np.float32)
         self._face = np.flatnonzero(on_head & (self.opacity > 0.5))
         template = head.template.numpy()
         square = ((template[:, None] - template[None, self._face]) ** 2).sum(-1)
@@ -145,9 +152,9 @@ class SourceMaker:
         K = one.intrinsics(torch.tensor([[width, height]]))[0].float().numpy()
         flat = to_pixels(torch.from_numpy(vertices), torch.from_numpy(K))[:, :2].numpy()
         scale = 0.093 * K[0, 0] / float(np.median(vertices[:, 2]))
-        residual = observed[crops.found.mediapipe] - crops._surface(flat)
-        error = float(np.linalg.norm(residual, axis=1)[crops._usable].mean() / scale)
-        points = crops._points(flat)[:68]
+        residual = observed[crops.found.mediapipe] - crops.surface(flat)
+        error = float(np.linalg.norm(residual, axis=1)[crops.usable].mean() / scale)
+        points = crops.points(flat)[:68]
         side = float((points.max(0) - points.min(0)).max())
         if error > MAX_RESIDUAL or side < 60:
             return None
@@ -157,12 +164,12 @@ class SourceMaker:
         # The z-buffer at the texture's resolution, in its pixels.
         zoom = TEXTURE / window
         at = np.column_stack([(flat - corner + 0.5) * zoom - 0.5, vertices[:, 2]])
-        depth = rasterize(torch.from_numpy(at).float(), crops._solid, (TEXTURE, TEXTURE))[2].numpy()
-        visible = _in_front(vertices, normals, at[:, :2], depth)
-        anchors = visible[crops.found.points.corners.numpy()].any(axis=1)[crops._usable]
-        moved = _warp(self._kernel, residual[crops._usable], anchors, scale)
+        depth = rasterize(torch.from_numpy(at).float(), crops.solid, (TEXTURE, TEXTURE))[2].numpy()
+        visible = in_front(vertices, normals, at[:, :2], depth)
+        anchors = visible[crops.found.points.corners.numpy()].any(axis=1)[crops.usable]
+        moved = residual_shift(self._kernel, residual[crops.usable], anchors, scale)
         at[:, :2] += moved * zoom
-        texture = _cut_square(image, corner, zoom, padding)
+        texture = cut_square(image, corner, zoom, TEXTURE, padding)
         cosine = -(normals * vertices).sum(1) / np.linalg.norm(vertices, axis=1)
         seen = smoothstep(cosine / np.linalg.norm(normals, axis=1).clip(1e-9), _GRAZING, _FACING)
         seen = self._smooth(seen * visible)
@@ -252,10 +259,10 @@ class SourceMaker:
         scaled[:, :2] = (at[:, :2] + 0.5) / step
         index, weights, depth = (
             v.numpy()
-            for v in rasterize(torch.from_numpy(scaled).float(), self.crops._solid, (GRID, GRID))
+            for v in rasterize(torch.from_numpy(scaled).float(), self.crops.solid, (GRID, GRID))
         )
         inside = index >= 0
-        corners = self.crops._solid.numpy()[index[inside]]
+        corners = self.crops.solid.numpy()[index[inside]]
         bary = weights[inside]
         # Smooth fields outside, from the nearest vertex on the head.
         distance, label = cv2.distanceTransformWithLabels(
@@ -296,19 +303,6 @@ class SourceMaker:
             "grid_head": carried.ravel(), "grid_follow": follow.reshape(-1, 2),
             "grid_triangles": triangles,
         }  # fmt: skip
-
-
-def _cut_square(image: np.ndarray, corner: np.ndarray, zoom: float, padding: int) -> np.ndarray:
-    """(T,T,3) cut whose upper left pixel's centre is the corner."""
-    if zoom < 0.7:
-        image = cv2.GaussianBlur(image, (0, 0), 0.42 / zoom)
-    inverse = np.array(
-        [[1 / zoom, 0, corner[0] + 0.5 / zoom - 0.5], [0, 1 / zoom, corner[1] + 0.5 / zoom - 0.5]]
-    )
-    return cv2.warpAffine(
-        image, inverse, (TEXTURE, TEXTURE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=padding,
-    )  # fmt: skip
 
 
 def moved_grid(

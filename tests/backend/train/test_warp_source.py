@@ -171,7 +171,7 @@ def test_labels_are_the_projection_of_the_stored_state(
             coefficients[:100], coefficients[100:], torch.from_numpy(camera[3:15].reshape(4, 3)),
             torch.from_numpy(camera[15:18]),
         ).numpy()  # fmt: skip
-        points = warper.crops._points(vertices)
+        points = warper.crops.points(vertices)
         pixels = points[:, :2] / points[:, 2:] * camera[0] + camera[1:3]
         np.testing.assert_allclose(pixels, row["landmarks"], atol=0.02)
         assert row["images"].std() > 10
