@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 from backend.detect.network import STRIDE
 from backend.train.augment import AugmentSettings, Cut, WindowSampler
 from backend.train.losses import presence_target
+from backend.train.running import StepsAhead
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP, ShardReader
 
 VALIDATION_EVERY = 40
@@ -142,8 +141,8 @@ class SamplePool:
         return self.readers[number][int(row)]
 
 
-class BatchStream:
-    """An endless stream of batches for one input size, made in a thread.
+class BatchStream(StepsAhead[int, Batch]):
+    """An endless stream of batches for one input size, which is the plan.
 
     Every `pyramid_every`-th batch is of larger pictures with all their windows.
     """
@@ -160,47 +159,11 @@ class BatchStream:
         self._sampler = WindowSampler(settings, np.random.default_rng(seed))
         self._batch_size = batch_size
         self._pyramid_every = pyramid_every
-        self._size = 0
-        self._ready: queue.Queue[tuple[int, Batch | BaseException]] = queue.Queue(maxsize=4)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-
-    def start(self, size: int) -> None:
-        """Begin with windows of `size` pixels."""
-        self._size = size
-        self._thread.start()
-
-    def next(self, size: int) -> Batch:
-        """The next batch for windows of `size` pixels (the pyramids' pictures are larger)."""
-        self._size = size
-        while True:
-            made_for, batch = self._ready.get()
-            if isinstance(batch, BaseException):
-                raise batch
-            if made_for == size:
-                return batch
-
-    def close(self) -> None:
-        """Stop the thread."""
-        self._stop.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
-
-    def _work(self) -> None:
-        count = 0
-        try:
-            while not self._stop.is_set():
-                count += 1
-                if count % 100 == 0:
-                    self._pool.scan()
-                self._ready.put((self._size, self._make(self._size, count)))
-        except BaseException as error:  # the training loop raises it
-            self._ready.put((self._size, error))
+        super().__init__(self._make)
 
     def _make(self, size: int, count: int) -> Batch:
+        if count % 100 == 0:
+            self._pool.scan()
         if self._pyramid_every and count % self._pyramid_every == 0:
             # Two cells more on every side of freedom: 3 x 3 windows share one picture.
             picture = size + 2 * STRIDE

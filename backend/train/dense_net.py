@@ -6,15 +6,11 @@ that was interrupted resumes where its last checkpoint stood.
 
 from __future__ import annotations
 
-import csv
-import time
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,10 +22,10 @@ from backend.errors import BadInputError
 from backend.train.augment import AugmentSettings
 from backend.train.batches import BACKGROUND, Batch, BatchStream, SamplePool
 from backend.train.losses import landmark_loss, presence_loss
+from backend.train.running import TrainingRun, rate
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP
 from backend.train.validate import validate
 
-CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "dense320.safetensors"
 
 
@@ -91,64 +87,27 @@ class TrainSettings:
     """How windows are cut and changed."""
 
 
-class Trainer:
-    """The network, its running average and the optimiser: all that a checkpoint holds."""
+class Trainer(TrainingRun[DenseLandmarkNet]):
+    """The dense network's training."""
 
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
-        self.device = torch.device(settings.device)
         torch.manual_seed(settings.seed)
-        self.net = DenseLandmarkNet().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.net.backbone.freeze(settings.frozen_blocks)
-        self.average = deepcopy(self.net).eval()
-        self.optimiser = torch.optim.AdamW(
-            _parameter_groups(self.net, settings.weight_decay),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.99),
-            fused=True,
-        )
-        self.step_count = 0
-        self.samples = 0
-        self.seconds = 0.0
+        net = DenseLandmarkNet().to(settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.backbone.freeze(settings.frozen_blocks)
+        groups = _parameter_groups(net, settings.weight_decay)
+        super().__init__(settings, net, groups)
 
     def start(self) -> None:
         """Take up the checkpoint, another run's weights, or ImageNet's; raises `BadInputError`."""
         s = self.settings
-        checkpoint = s.out / CHECKPOINT
-        if s.resume and checkpoint.exists():
-            self.load_state(torch.load(checkpoint, map_location=self.device, weights_only=True))
+        if self.take_up():
             return
         if s.start_from is not None:
-            state = torch.load(s.start_from, map_location=self.device, weights_only=True)
-            self.net.load_state_dict(state["average"])
+            self.net.load_state_dict(self.load(s.start_from)["average"])
         else:
             self.net.load_imagenet(imagenet_weights(s.imagenet))
         self.average.load_state_dict(self.net.state_dict())
-
-    def state(self) -> dict[str, Any]:
-        """Everything that a run goes on from."""
-        return {
-            "net": self.net.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step_count": self.step_count,
-            "samples": self.samples,
-            "seconds": self.seconds,
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.net.load_state_dict(state["net"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step_count = int(state["step_count"])
-        self.samples = int(state["samples"])
-        self.seconds = float(state["seconds"])
-
-    @property
-    def progress(self) -> float:
-        """Share of the time budget that is spent."""
-        return self.seconds / (60.0 * self.settings.minutes)
 
     def input_size(self) -> int:
         """Pixels of the windows at this point of the schedule."""
@@ -174,35 +133,13 @@ class Trainer:
         (landmarks + s.presence_weight * seen).backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
         self.optimiser.step()
-        self.step_count += 1
-        self.samples += len(images)
-        self._average()
+        self.count_step(len(images))
         return {"landmarks": float(landmarks.detach()), "presence": float(seen.detach())}
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        # Shorter memory at first, or the average would keep the untrained weights for long.
-        keep = min(self.settings.ema, (1 + self.step_count) / (10 + self.step_count))
-        ours, theirs = self.average.state_dict(), self.net.state_dict()
-        floats = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [ours[name] for name in floats], [theirs[name] for name in floats], 1 - keep
-        )
-
-    def save(self) -> None:
-        """Write the checkpoint and the averaged weights, each whole or not at all."""
-        with atomic_path(self.settings.out / CHECKPOINT) as temporary:
-            torch.save(self.state(), temporary)
+    def save_weights(self) -> None:
+        """Write the averaged weights in half precision."""
         with atomic_path(self.settings.out / WEIGHTS) as temporary:
             save_file(half_precision(self.average), temporary)
-
-
-def rate(progress: float, warm_up: float) -> float:
-    """Factor of the learning rate: a linear rise, then a cosine down to a hundredth."""
-    if progress < warm_up:
-        return max(progress / warm_up, 0.02)
-    share = min((progress - warm_up) / (1 - warm_up), 1.0)
-    return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * share)))
 
 
 def _parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -253,57 +190,23 @@ def run(settings: TrainSettings) -> None:
     )
     stream.start(trainer.input_size())
     try:
-        _loop(trainer, pool, stream)
+        trainer.spend(
+            step=lambda: _step(trainer, stream),
+            row=lambda means: {"pool": len(pool), "size": trainer.input_size(), **means},
+            validate=(lambda: validate(trainer.average, pool, trainer.device))
+            if pool.validation
+            else None,
+        )
     finally:
-        trainer.save()
-        stream.close()
-
-
-def _loop(trainer: Trainer, pool: SamplePool, stream: BatchStream) -> None:
-    settings = trainer.settings
-    last_save = last_validation = last_log = last = time.monotonic()
-    sums: dict[str, list[float]] = {}
-    first_sample = trainer.samples
-    while trainer.progress < 1.0:
-        size = trainer.input_size()
-        for name, value in trainer.step(stream.next(size), size).items():
-            sums.setdefault(name, []).append(value)
-        now = time.monotonic()
-        trainer.seconds += now - last
-        last = now
-        done = trainer.progress >= 1.0
-        if now - last_log > 20 or done:
-            speed = (trainer.samples - first_sample) / (now - last_log)
-            row = {
-                "minutes": trainer.seconds / 60,
-                "step": trainer.step_count,
-                "samples": trainer.samples,
-                "pool": len(pool),
-                "size": size,
-                "images_per_second": speed,
-                **{name: float(np.mean(values)) for name, values in sums.items()},
-            }
-            log_row(settings.out / "metrics.csv", row)
-            last_log, first_sample, sums = now, trainer.samples, {}
-        if now - last_save > settings.checkpoint_seconds:
+        try:
             trainer.save()
-            last_save = now
-        if (now - last_validation > settings.validate_seconds or done) and pool.validation:
-            figures = validate(trainer.average, pool, trainer.device)
-            log_row(settings.out / "validation.csv", {"minutes": trainer.seconds / 60, **figures})
-            last_validation = now
+        finally:
+            stream.close()
 
 
-def log_row(path: Path, row: Mapping[str, float]) -> None:
-    """Append a row to a CSV file, with its header where it is new, and print it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.5g}" for name, value in row.items()})
-    print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+def _step(trainer: Trainer, stream: BatchStream) -> dict[str, float]:
+    size = trainer.input_size()
+    return trainer.step(stream.next(size), size)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -90,6 +88,19 @@ class BatchMaker:
         cuts = [self._sampler.cut(s, size, whole=True) for s in samples]
         return self._batch(samples, cuts, True)
 
+    def step(self, plan: Mapping[str, int], count: int) -> Step:
+        """The step of a plan: how many `windows` and `frames`, `window_size` and `frame_size` (px).
+
+        count: its number; now and then new shards are looked for.
+        """
+        if count % 200 == 0:
+            self.scan()
+        n_windows, n_frames = plan["windows"], plan["frames"]
+        return Step(
+            self.windows(n_windows, plan["window_size"]) if n_windows else None,
+            self.whole(n_frames, plan["frame_size"]) if n_frames else None,
+        )
+
     def _batch(self, samples: list[dict[str, NDArray]], cuts: list[Cut], whole: bool) -> QueryBatch:
         size = cuts[0].image.shape[0]
         kinds = np.array([int(sample["kind"]) for sample in samples])
@@ -146,52 +157,3 @@ def matrix_of(window: Window, size: int) -> NDArray[np.float64]:
     """(2,3) from a window's coordinates to those of the square image of `size` that it lies on."""
     centre = (2 * np.array([window.x, window.y]) + 1) / size - 1
     return np.hstack([window.axes() * 2 / size, centre[:, None]])
-
-
-class StepStream:
-    """An endless stream of steps, made in a thread while the network trains."""
-
-    def __init__(self, maker: BatchMaker, plan: Mapping[str, int]) -> None:
-        """plan: `windows`, `frames` (samples a step), `window_size`, `frame_size` (pixels)."""
-        self._maker = maker
-        self._plan = dict(plan)
-        self._ready: queue.Queue[tuple[dict[str, int], Step | BaseException]] = queue.Queue(4)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def next(self, plan: Mapping[str, int]) -> Step:
-        """The next step of a plan; those made for another one are thrown away."""
-        self._plan = dict(plan)
-        while True:
-            made_for, step = self._ready.get()
-            if isinstance(step, BaseException):
-                raise step
-            if made_for == self._plan:
-                return step
-
-    def close(self) -> None:
-        """Stop the thread."""
-        self._stop.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
-
-    def _work(self) -> None:
-        count = 0
-        try:
-            while not self._stop.is_set():
-                count += 1
-                if count % 200 == 0:
-                    self._maker.scan()
-                plan = self._plan
-                n_windows, n_frames = plan["windows"], plan["frames"]
-                step = Step(
-                    self._maker.windows(n_windows, plan["window_size"]) if n_windows else None,
-                    self._maker.whole(n_frames, plan["frame_size"]) if n_frames else None,
-                )
-                self._ready.put((plan, step))
-        except BaseException as error:  # the training loop raises it
-            self._ready.put((self._plan, error))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.atomic import atomic_path
 from backend.detect.infinite3d.architecture import PRESETS, Architecture
 from backend.detect.infinite3d.layout_net import layout_net
 from backend.detect.infinite3d.network import Infinite3D, LiteEncoder
@@ -22,15 +19,20 @@ from backend.detect.network import N_DENSE
 from backend.device import choose_device
 from backend.errors import BadInputError
 from backend.train.batches import BACKGROUND, SamplePool
-from backend.train.dense_net import imagenet_weights, log_row, rate
-from backend.train.infinite3d.data import BatchMaker, Step, StepStream
+from backend.train.dense_net import imagenet_weights
+from backend.train.infinite3d.data import BatchMaker, Step
 from backend.train.infinite3d.objective import Objective
 from backend.train.infinite3d.settings import Infinite3DSettings
+from backend.train.running import StepsAhead, TrainingRun, rate
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP
 from backend.train.validate import validate
 
-CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "infinite3d.safetensors"
+_COLUMNS = (
+    "images_per_second", "landmarks", "contour", "presence", "window", "shape", "pose", "focal",
+    "edge",
+)  # fmt: skip
+"""Of metrics.csv, besides the counters; parts that do not learn are NaN."""
 
 
 def architecture_of(s: Infinite3DSettings) -> Architecture:
@@ -45,63 +47,39 @@ def architecture_of(s: Infinite3DSettings) -> Architecture:
     )
 
 
-class Trainer:
-    """The network, its running average and the optimiser: all that a checkpoint holds."""
+class Trainer(TrainingRun[Infinite3D]):
+    """Training of Infinite 3D Landmarks."""
 
     def __init__(self, settings: Infinite3DSettings) -> None:
         s = self.settings = settings
-        self.device = choose_device(s.device)
+        device = choose_device(s.device)
         torch.manual_seed(s.seed)
         self.architecture = architecture_of(s)
-        self.net = Infinite3D(self.architecture).to(self.device)
-        if isinstance(self.net.backbone, LiteEncoder):
-            self.net.backbone.net.freeze(s.frozen_blocks)
-            self.net.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = deepcopy(self.net).eval()
-        self.optimiser = torch.optim.AdamW(self._groups(), betas=(0.9, 0.99), fused=True)
-        self.step_count = self.samples = 0
-        self.seconds = 0.0
+        net = Infinite3D(self.architecture).to(device)
+        if isinstance(net.backbone, LiteEncoder):
+            net.backbone.net.freeze(s.frozen_blocks)
+            net.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(s, net, _parameter_groups(net, s))
         self.objective = Objective(s, self.architecture, self.device)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        s = self.settings
-        backbone = {id(p) for p in self.net.backbone.parameters()}
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for p in self.net.parameters():
-            if p.requires_grad:
-                groups.setdefault((id(p) in backbone, p.ndim > 1), []).append(p)
-        return [
-            {
-                "params": parameters,
-                "weight_decay": s.weight_decay if is_matrix else 0.0,
-                "share": s.backbone_rate if of_backbone else 1.0,
-                "lr": 0.0,
-            }
-            for (of_backbone, is_matrix), parameters in groups.items()
-        ]
 
     def start(self) -> None:
         """Take up the checkpoint or other weights; raises `BadInputError`."""
         s = self.settings
-        checkpoint = s.out / CHECKPOINT
-        if s.resume and checkpoint.exists():
-            self.load_state(torch.load(checkpoint, map_location=self.device, weights_only=True))
+        if self.take_up():
             return
         if s.start_from is not None:
-            state = torch.load(s.start_from, map_location=self.device, weights_only=True)
-            self.net.load_state_dict(state["average"])
+            self.net.load_state_dict(self.load(s.start_from)["average"])
         elif s.dense is not None:
-            self._load_dense(torch.load(s.dense, map_location=self.device, weights_only=True))
+            self._load_dense(self.load(s.dense))
         elif isinstance(self.net.backbone, LiteEncoder):
             kept = imagenet_weights(s.imagenet)
             self.net.backbone.net.load_state_dict(
                 {name: value for name, value in kept.items() if not name.startswith("_fc.")}
             )
         elif s.imagenet is not None:
-            state = torch.load(s.imagenet, map_location=self.device, weights_only=True)
-            self._load_convnext(state, s.imagenet)
+            self._load_convnext(self.load(s.imagenet), s.imagenet)
         if s.transformer_from is not None and self.net.transformer is not None:
-            state = torch.load(s.transformer_from, map_location=self.device, weights_only=True)
+            state = self.load(s.transformer_from)
             prefix = "transformer."
             part = {n: v for n, v in state["average"].items() if n.startswith(prefix)}
             self.net.transformer.load_state_dict(
@@ -136,30 +114,6 @@ class Trainer:
             self.net.contour.bias.copy_(bias[contour])
             self.net.presence.weight.copy_(weight[-1:])
             self.net.presence.bias.copy_(bias[-1:])
-
-    def state(self) -> dict[str, Any]:
-        """Everything that a run goes on from."""
-        return {
-            "net": self.net.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step_count": self.step_count,
-            "samples": self.samples,
-            "seconds": self.seconds,
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.net.load_state_dict(state["net"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step_count, self.samples = int(state["step_count"]), int(state["samples"])
-        self.seconds = float(state["seconds"])
-
-    @property
-    def progress(self) -> float:
-        """Share of the time budget that is spent."""
-        return self.seconds / (60.0 * self.settings.minutes)
 
     @property
     def is_apart(self) -> bool:
@@ -206,26 +160,29 @@ class Trainer:
         for parameters in (transformer, rest):
             nn.utils.clip_grad_norm_(parameters, 2.0)
         self.optimiser.step()
-        self.step_count += 1
-        self.samples += sum(len(b.images) for b in (step.windows, step.frames) if b is not None)
-        self._average()
+        self.count_step(sum(len(b.images) for b in (step.windows, step.frames) if b is not None))
         return {name: float(value.detach()) for name, value in terms.items()}
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        # Shorter memory at first, or the average would keep the untrained weights for long.
-        keep = min(self.settings.ema, (1 + self.step_count) / (10 + self.step_count))
-        ours, theirs = self.average.state_dict(), self.net.state_dict()
-        floats = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [ours[name] for name in floats], [theirs[name] for name in floats], 1 - keep
-        )
-
-    def save(self) -> None:
-        """Write the checkpoint and the averaged weights, each whole or not at all."""
-        with atomic_path(self.settings.out / CHECKPOINT) as temporary:
-            torch.save(self.state(), temporary)
+    def save_weights(self) -> None:
+        """Write the averaged weights with their architecture."""
         save_network(self.average, self.settings.out / WEIGHTS)
+
+
+def _parameter_groups(net: Infinite3D, s: Infinite3DSettings) -> list[dict[str, Any]]:
+    backbone = {id(p) for p in net.backbone.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for p in net.parameters():
+        if p.requires_grad:
+            groups.setdefault((id(p) in backbone, p.ndim > 1), []).append(p)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": s.weight_decay if is_matrix else 0.0,
+            "share": s.backbone_rate if of_backbone else 1.0,
+            "lr": 0.0,
+        }
+        for (of_backbone, is_matrix), parameters in groups.items()
+    ]
 
 
 def run(settings: Infinite3DSettings) -> None:
@@ -249,9 +206,16 @@ def run(settings: Infinite3DSettings) -> None:
     trainer = Trainer(settings)
     trainer.start()
     maker = BatchMaker(pool, frames, settings.augment, settings.seed + trainer.step_count)
-    stream = StepStream(maker, trainer.plan())
+    stream: StepsAhead[Mapping[str, int], Step] = StepsAhead(maker.step)
+    stream.start(trainer.plan())
     try:
-        _loop(trainer, pool, stream)
+        trainer.spend(
+            step=lambda: trainer.step(stream.next(trainer.plan())),
+            row=lambda means: {"pool": len(pool), **{n: means.get(n, np.nan) for n in _COLUMNS}},
+            validate=(lambda: _validate(trainer, pool))
+            if pool.validation and settings.frame_share < 1
+            else None,
+        )
     finally:
         try:
             trainer.save()
@@ -259,49 +223,13 @@ def run(settings: Infinite3DSettings) -> None:
             stream.close()
 
 
-def _loop(trainer: Trainer, pool: SamplePool, stream: StepStream) -> None:
-    settings = trainer.settings
-    last_save = last_validation = last_log = last = time.monotonic()
-    sums: dict[str, list[float]] = {}
-    first_sample = trainer.samples
-    while trainer.progress < 1.0:
-        for name, value in trainer.step(stream.next(trainer.plan())).items():
-            sums.setdefault(name, []).append(value)
-        now = time.monotonic()
-        trainer.seconds += now - last
-        last = now
-        done = trainer.progress >= 1.0
-        if now - last_log > 20 or done:
-            speed = (trainer.samples - first_sample) / (now - last_log)
-            row = {
-                "minutes": trainer.seconds / 60,
-                "step": trainer.step_count,
-                "samples": trainer.samples,
-                "pool": len(pool),
-                "images_per_second": speed,
-                **{
-                    name: float(np.mean(sums.get(name, [np.nan])))
-                    for name in (
-                        "landmarks", "contour", "presence", "window",
-                        "shape", "pose", "focal", "edge",
-                    )
-                },
-            }  # fmt: skip
-            log_row(settings.out / "metrics.csv", row)
-            last_log, first_sample, sums = now, trainer.samples, {}
-        if now - last_save > settings.checkpoint_seconds:
-            trainer.save()
-            last_save = now
-        due = now - last_validation > settings.validate_seconds or done
-        if due and pool.validation and settings.frame_share < 1:
-            figures = validate(
-                layout_net(trainer.average),
-                pool,
-                trainer.device,
-                window_size=trainer.architecture.window_size,
-            )
-            log_row(settings.out / "validation.csv", {"minutes": trainer.seconds / 60, **figures})
-            last_validation = now
+def _validate(trainer: Trainer, pool: SamplePool) -> dict[str, float]:
+    return validate(
+        layout_net(trainer.average),
+        pool,
+        trainer.device,
+        window_size=trainer.architecture.window_size,
+    )
 
 
 if __name__ == "__main__":

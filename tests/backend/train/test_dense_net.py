@@ -15,7 +15,8 @@ from backend.errors import BadInputError
 from backend.train import batches
 from backend.train.augment import AugmentSettings, WindowSampler
 from backend.train.batches import BatchStream, SamplePool, collate
-from backend.train.dense_net import CHECKPOINT, WEIGHTS, Trainer, TrainSettings, rate, run
+from backend.train.dense_net import WEIGHTS, Trainer, TrainSettings, run
+from backend.train.running import CHECKPOINT, rate
 from backend.train.shards import ShardWriter
 
 

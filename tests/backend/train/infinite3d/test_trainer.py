@@ -19,7 +19,8 @@ from backend.train.batches import SamplePool
 from backend.train.infinite3d.data import BatchMaker, Step
 from backend.train.infinite3d.losses import LossWeights
 from backend.train.infinite3d.settings import Infinite3DSettings
-from backend.train.infinite3d.trainer import CHECKPOINT, WEIGHTS, Trainer, run
+from backend.train.infinite3d.trainer import WEIGHTS, Trainer, run
+from backend.train.running import CHECKPOINT
 from backend.train.shards import ShardWriter
 
 CROP, FRAME = 160, 256
