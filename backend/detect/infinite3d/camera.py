@@ -10,7 +10,7 @@ FIXED_FOCAL_MM = 60.0
 """f_fixed of section 3.2."""
 SENSOR_WIDTH_MM = 36.0
 """Width of the film that the normalised face fills."""
-_HALF_WIDTH_M = 0.11
+HALF_WIDTH_M = 0.11
 """Half the width of what the region of interest shows at the head, metres: where T starts."""
 
 
@@ -41,9 +41,16 @@ def translation(values: Tensor, focal: Tensor) -> Tensor:
     The output is where the head's origin is seen, in window units, and the logarithm of its size:
     unlike metres, these can be read off a picture whatever its focal length.
     """
-    depth = focal * _HALF_WIDTH_M * torch.exp(-values[..., 2])
+    depth = focal * HALF_WIDTH_M * torch.exp(-values[..., 2])
     across = values[..., :2] * (depth / focal)[..., None]
     return torch.cat([across, depth[..., None]], -1)
+
+
+def seen(translation: Tensor, focal: Tensor) -> Tensor:
+    """The inverse of `translation`: where the head's origin is seen and the log of its size."""
+    depth = translation[..., 2:].clamp(min=0.05)
+    across = focal[..., None] * translation[..., :2] / depth
+    return torch.cat([across, torch.log(focal[..., None] * HALF_WIDTH_M / depth)], -1)
 
 
 def transform(points: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:

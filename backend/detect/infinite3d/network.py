@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from backend.detect.infinite3d.architecture import Architecture
 from backend.detect.infinite3d.camera import (
+    HALF_WIDTH_M,
     focal_in_window,
     project,
     rotation_from_6d,
@@ -147,7 +148,7 @@ class Infinite3D(nn.Module):
         offset, log_sigma = offset.float(), log_sigma.float().clamp(*LOG_SIGMA_RANGE)
         if not self.architecture.predict_3d:
             # The baseline starts from the mean face seen from the front.
-            flat = mean[:, :2] / 0.11
+            flat = mean[:, :2] / HALF_WIDTH_M
             return Landmarks(flat + offset, log_sigma, None)
         canonical = mean + offset
         camera = transform(canonical, encoding.rotation, encoding.translation)

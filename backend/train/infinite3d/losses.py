@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from backend.detect.infinite3d.camera import seen
 from backend.detect.infinite3d.network import Encoding
 from backend.train.infinite3d.truth import Truth
 from backend.train.losses import gaussian_nll
-
-_HALF_WIDTH_M = 0.11
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ def pose_loss(encoding: Encoding, truth: Truth) -> Tensor:
     """
     rotation = (encoding.rotation - truth.rotation).square().sum((1, 2)).clamp(min=1e-8).sqrt()
     ours, theirs = (
-        _seen(encoding.translation, encoding.focal),
-        _seen(truth.translation, truth.focal),
+        seen(encoding.translation, encoding.focal),
+        seen(truth.translation, truth.focal),
     )
     place = functional.smooth_l1_loss(ours, theirs, reduction="none", beta=0.1).sum(1)
     return ((rotation + place) * truth.known).sum() / truth.known.sum().clamp(min=1.0)
@@ -93,10 +92,3 @@ def focal_loss(focal: Tensor, truth: Truth) -> Tensor:
     difference = focal.log() - truth.focal.clamp(min=0.5, max=60.0).log()
     loss = functional.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="none")
     return (loss * truth.known).sum() / truth.known.sum().clamp(min=1.0)
-
-
-def _seen(translation: Tensor, focal: Tensor) -> Tensor:
-    depth = translation[:, 2:].clamp(min=0.05)
-    across = focal[:, None] * translation[:, :2] / depth
-    size = torch.log(focal[:, None] * _HALF_WIDTH_M / depth)
-    return torch.cat([across, size], 1)

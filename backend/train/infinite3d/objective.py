@@ -74,10 +74,9 @@ class Objective:
             x = torch.cat(pixels).contiguous(memory_format=torch.channels_last)
             pooled = backbone.pool(backbone.maps(x))
         encoding = net.describe_pooled(pooled)
-        seen_in_window = encoding.presence[: len(step.windows.images)] if step.windows else None
-        if step.windows is not None and seen_in_window is not None:
-            wanted = step.windows.presence.to(self.device)
-            presence.append(presence_loss(seen_in_window, wanted))
+        if step.windows is not None:
+            in_windows = encoding.presence[: len(step.windows.images)]
+            presence.append(presence_loss(in_windows, step.windows.presence.to(self.device)))
         terms["presence"] = torch.stack(presence).sum()
         batch = _joined(batches)
         self._landmark_terms(net, terms, encoding, batch, torch.cat(matrices), step)
@@ -101,15 +100,16 @@ class Objective:
         target = torch.cat([batch.points[:, chosen], truth.points[:, ends]], 1).to(device)
         valid = torch.cat([batch.valid[:, chosen], known.expand(-1, len(ends))], 1).to(device)
         weight = batch.weight.to(device)
+        groups = self._by_dataset(batch.dataset)
         found = [
             net.landmarks(_rows(encoding, rows), net.encode_queries(queries, dataset), queries.mean)
-            for dataset, rows in self._by_dataset(batch.dataset)
+            for dataset, rows in groups
         ]
-        order = torch.cat([rows for _, rows in self._by_dataset(batch.dataset)]).argsort()
+        order = torch.cat([rows for _, rows in groups]).argsort()
         points = torch.cat([f.points for f in found])[order]
         log_sigma = torch.cat([f.log_sigma for f in found])[order]
         # In units of the true region, so that far and near faces count alike.
-        scale = _region_log_scale(batch).to(device)[:, None]
+        scale = log_scale(batch.region).to(device)[:, None]
         unit = torch.exp(-scale)[..., None]
         shift = log_scale(matrices)[:, None] - scale
         importance = torch.cat([self._importance[chosen], torch.ones(len(ends))]).to(device)
@@ -182,8 +182,3 @@ def _joined(batches: list[QueryBatch]) -> QueryBatch:
         **{n: torch.cat([getattr(b.truth, n) for b in batches]) for n in vars(first.truth)}
     )
     return QueryBatch(images=first.images, truth=truth, **fields)
-
-
-def _region_log_scale(batch: QueryBatch) -> Tensor:
-    """(B,) logarithm of half the true region's side in the cut's coordinates."""
-    return log_scale(batch.region)

@@ -20,7 +20,9 @@ from backend.detect.infinite3d.camera import (
     focal_in_window,
     project,
     rotation_from_6d,
+    seen,
     transform,
+    translation,
 )
 from backend.detect.infinite3d.canonical import canonical_head
 from backend.detect.infinite3d.convnext import ConvNeXt
@@ -58,6 +60,11 @@ def test_rotation_from_6d_is_a_rotation() -> None:
     assert torch.allclose(torch.linalg.det(matrices), torch.ones(50, dtype=torch.float64))
     straight = torch.tensor([[1.0, 0, 0, 0, 1, 0]])
     assert torch.equal(rotation_from_6d(straight)[0], torch.eye(3))
+
+
+def test_translation_and_what_is_seen_of_it_are_inverse() -> None:
+    focal, values = torch.tensor([3.0, 9.0]), torch.tensor([[0.1, -0.2, 0.3], [0.0, 0.4, -0.5]])
+    assert torch.allclose(seen(translation(values, focal), focal), values, atol=1e-6)
 
 
 def test_projection_is_that_of_a_pinhole() -> None:
