@@ -37,6 +37,9 @@ _STAGES = (
     (1, 3, 1, 6, 192, 320),
 )
 _HEAD_CHANNELS = 1280
+_TAPPED_BLOCKS = (2, 4, 10)
+TAPS = (24, 40, 112)
+"""Channels of the maps that finer looks need: the last of strides 4, 8 and 16."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,20 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,3,h,w) normalised image to (B,1280,h/32,w/32)."""
+        return self.with_taps(x)[0]
+
+    def with_taps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As `forward`, and the maps of strides 4, 8 and 16 before it (B,TAPS[i],h_i,w_i)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_blocks):
             x = functional.relu6(self._bn0(self._conv_stem(x)))
-            for block in list(self._blocks)[: self.frozen_blocks]:
+        taps: list[Tensor] = []
+        for number, block in enumerate(self._blocks):
+            learns = torch.is_grad_enabled() and number >= self.frozen_blocks
+            with torch.set_grad_enabled(learns):
                 x = block(x)
-        for block in list(self._blocks)[self.frozen_blocks :]:
-            x = block(x)
-        return functional.relu6(self._bn1(self._conv_head(x)))
+            if number in _TAPPED_BLOCKS:
+                taps.append(x)
+        return functional.relu6(self._bn1(self._conv_head(x))), taps
 
 
 class DenseLandmarkNet(nn.Module):

@@ -65,11 +65,13 @@ class Architecture:
     """The query deformer D, with a code a dataset."""
     datasets: int = 2
     """Dataset codes."""
+    refine: int = 0
+    """Rounds of the closer look (refine.py) that follow; the paper has none."""
 
 
 PRESETS: dict[Size, Architecture] = {
-    "small": Architecture("small", CONVNEXT_NANO, None, 256, 128, 256, 64, 256, 3),
-    "base": Architecture("base", CONVNEXT_TINY, CONVNEXT_TINY, 256, 256, 512, 64, 512, 4),
+    "small": Architecture("small", CONVNEXT_NANO, None, 256, 128, 256, 64, 256, 3, refine=2),
+    "base": Architecture("base", CONVNEXT_TINY, CONVNEXT_TINY, 256, 256, 512, 64, 512, 4, refine=2),
     "paper": Architecture("paper", CONVNEXT_TINY, CONVNEXT_BASE, 256, 256, 512, 64, 512, 4),
 }
 

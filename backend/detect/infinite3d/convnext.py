@@ -82,6 +82,8 @@ class ConvNeXt(nn.Module):
         self.features = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(channels[-1], eps=1e-6)
         self.channels = channels[-1]
+        self.taps = channels[:3]
+        """Channels of the first three stages' maps, for finer looks."""
         self.stride = 8 * shape.patch
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
@@ -96,7 +98,17 @@ class ConvNeXt(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """(B,3,h,w) RGB in [0,255] to (B,C,h/stride,w/stride)."""
-        return self.features((x - self.mean) / self.std)
+        return self.maps_and_taps(x)[0]
+
+    def maps_and_taps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As `maps`, and the maps of the first three stages."""
+        x = (x - self.mean) / self.std
+        stages: list[Tensor] = []
+        for number, module in enumerate(self.features):
+            x = module(x)
+            if number % 2:
+                stages.append(x)
+        return x, stages[:3]
 
     def pool(self, maps: Tensor) -> Tensor:
         """(B,C,h,w) averaged and normalised: (B,C)."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from backend.detect.infinite3d.architecture import Architecture
 from backend.detect.infinite3d.camera import (
@@ -19,8 +22,9 @@ from backend.detect.infinite3d.camera import (
 from backend.detect.infinite3d.canonical import Queries, canonical_head
 from backend.detect.infinite3d.convnext import ConvNeXt
 from backend.detect.infinite3d.queries import PositionEncoder, Predictor, QueryDeformer
+from backend.detect.infinite3d.refine import Refiner, Round
 from backend.detect.infinite3d.transformer import SpatialTransformer
-from backend.detect.network import LOG_SIGMA_RANGE, N_CONTOUR, EfficientNetLite0, normalise
+from backend.detect.network import LOG_SIGMA_RANGE, N_CONTOUR, TAPS, EfficientNetLite0, normalise
 
 _POSE = 6 + 3 + 1
 _IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -44,6 +48,13 @@ class Encoding:
     """(B,17,2) the jaw's visible silhouette, window units."""
     contour_log_sigma: Tensor
     """(B,17)."""
+    fine: Tensor | None = None
+    """(B,32,h,w) what the closer look sees; None where there is none."""
+
+    def rows(self, chosen: Tensor) -> Encoding:
+        """Of some of the windows."""
+        kept = {name: value[chosen] for name, value in vars(self).items() if value is not None}
+        return Encoding(**kept)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,8 @@ class Landmarks:
     """(B,K) natural logarithm of the standard deviation, window units."""
     canonical: Tensor | None
     """(B,K,3) L^3d, metres in the head's frame; None for the 2D baseline."""
+    before: Landmarks | None = None
+    """As they were before the last round of the closer look."""
 
 
 class LiteEncoder(nn.Module):
@@ -63,6 +76,7 @@ class LiteEncoder(nn.Module):
 
     channels = 1280
     stride = 32
+    taps = TAPS
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +85,10 @@ class LiteEncoder(nn.Module):
     def maps(self, x: Tensor) -> Tensor:
         """(B,3,h,w) RGB in [0,255] to (B,1280,h/32,w/32)."""
         return self.net(normalise(x))
+
+    def maps_and_taps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As `maps`, and the finer maps before it."""
+        return self.net.with_taps(normalise(x))
 
     def pool(self, maps: Tensor) -> Tensor:
         """(B,1280,h,w) averaged."""
@@ -112,13 +130,23 @@ class Infinite3D(nn.Module):
             a.predictor_layers,
             3 if a.predict_3d else 2,
         )
+        self.refiner = (
+            Refiner(self.backbone.taps, a.predictor_width, a.refine) if a.refine else None
+        )
 
     def encode(self, windows: Tensor) -> Encoding:
         """Equation 4, for square windows (B,3,S,S), RGB in [0,255]."""
-        return self.describe_pooled(self.backbone.pool(self.backbone.maps(windows)))
+        return self.look(*self.backbone.maps_and_taps(windows))
+
+    def look(self, maps: Tensor, taps: Sequence[Tensor]) -> Encoding:
+        """What F says, from its backbone's last map and those before it."""
+        encoding = self.describe_pooled(self.backbone.pool(maps))
+        if self.refiner is None:
+            return encoding
+        return replace(encoding, fine=self.refiner.merge(taps))
 
     def describe_pooled(self, pooled: Tensor) -> Encoding:
-        """Equation 5, from the backbone's pooled features (B,C)."""
+        """Equation 5, from the backbone's pooled features (B,C); nothing to look closer at."""
         pose = self.pose(pooled).float()
         log_ratio = pose[:, 9].clamp(-1.5, 3.0)
         if not self.architecture.predict_focal:
@@ -144,12 +172,38 @@ class Infinite3D(nn.Module):
 
     def landmarks(self, encoding: Encoding, query_features: Tensor, mean: Tensor) -> Landmarks:
         """Equations 7 to 10 for K queries, whose mean positions (K,3) are given."""
-        offset, log_sigma = self.predictor(encoding.features, query_features)
+        offset, log_sigma, context = self.predictor(encoding.features, query_features)
         offset, log_sigma = offset.float(), log_sigma.float().clamp(*LOG_SIGMA_RANGE)
-        if not self.architecture.predict_3d:
+        if self.architecture.predict_3d:
+            canonical = mean + offset
+            camera = transform(canonical, encoding.rotation, encoding.translation)
+            found = Landmarks(project(camera, encoding.focal), log_sigma, canonical)
+            metres = (camera[..., 2:] / encoding.focal[:, None, None]).clamp(min=0.0)
+        else:
             # The baseline starts from the mean face seen from the front.
-            flat = mean[:, :2] / HALF_WIDTH_M
-            return Landmarks(flat + offset, log_sigma, None)
-        canonical = mean + offset
-        camera = transform(canonical, encoding.rotation, encoding.translation)
-        return Landmarks(project(camera, encoding.focal), log_sigma, canonical)
+            found = Landmarks(mean[:, :2] / HALF_WIDTH_M + offset, log_sigma, None)
+            metres = None
+        if self.refiner is None or encoding.fine is None:
+            return found
+        for layer in self.refiner.rounds:
+            found = _refined(cast(Round, layer), encoding, found, context, metres)
+        return found
+
+
+def _refined(
+    layer: Round, encoding: Encoding, found: Landmarks, context: Tensor, metres: Tensor | None
+) -> Landmarks:
+    """A round of the closer look; metres (B,K,1): what a window unit is at each landmark.
+
+    The correction is learned apart from what it corrects, so that neither waits for the other.
+    """
+    assert encoding.fine is not None
+    points = found.points.detach()
+    correction, change = layer(encoding.fine, points, context)
+    correction = correction.float()
+    log_sigma = (found.log_sigma.detach() + change.float()).clamp(*LOG_SIGMA_RANGE)
+    canonical = found.canonical
+    if canonical is not None and metres is not None:
+        across = functional.pad(correction * metres.detach(), (0, 1))
+        canonical = canonical + across @ encoding.rotation.detach()
+    return Landmarks(points + correction, log_sigma, canonical, before=found)

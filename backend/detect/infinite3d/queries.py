@@ -96,8 +96,10 @@ class Predictor(nn.Module):
         with torch.no_grad():
             self.last.bias[-1] = -2.0
 
-    def forward(self, image_features: Tensor, query_features: Tensor) -> tuple[Tensor, Tensor]:
-        """f (B,F) and q (K,Q) to offsets (B,K,dimensions) and log sigma (B,K).
+    def forward(
+        self, image_features: Tensor, query_features: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """f (B,F) and q (K,Q) to offsets (B,K,dimensions), log sigma (B,K) and last layer (B,K,W).
 
         Offsets are metres in 3D and window units in 2D, log sigma is of window units.
         """
@@ -107,4 +109,4 @@ class Predictor(nn.Module):
             x = x + functional.gelu(layer(x))
         out = self.last(x)
         offset = out[..., :-1]
-        return offset * _OFFSET_M if self.dimensions == 3 else offset, out[..., -1]
+        return offset * _OFFSET_M if self.dimensions == 3 else offset, out[..., -1], x

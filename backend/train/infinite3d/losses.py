@@ -18,6 +18,8 @@ from backend.train.losses import gaussian_nll
 class LossWeights:
     """Weights of the terms; the paper has the landmarks' alone, and zero for all the others."""
 
+    before: float = 0.7
+    """Landmarks before the rounds of the closer look."""
     presence: float = 0.3
     """Whether a window shows a face: the paper takes a face for granted."""
     window: float = 1.0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from backend.detect.infinite3d.architecture import Architecture
 from backend.detect.infinite3d.canonical import CanonicalHead, canonical_head, join
-from backend.detect.infinite3d.network import Encoding, Infinite3D
+from backend.detect.infinite3d.network import Encoding, Infinite3D, Landmarks
 from backend.detect.infinite3d.transformer import log_scale, resample, to_frame
 from backend.detect.network import N_DENSE
 from backend.head.landmarks import layout
@@ -72,8 +72,8 @@ class Objective:
         with torch.set_grad_enabled(not is_apart):
             backbone = net.backbone
             x = torch.cat(pixels).contiguous(memory_format=torch.channels_last)
-            pooled = backbone.pool(backbone.maps(x))
-        encoding = net.describe_pooled(pooled)
+            maps, taps = backbone.maps_and_taps(x)
+        encoding = net.look(maps, taps)
         if step.windows is not None:
             in_windows = encoding.presence[: len(step.windows.images)]
             presence.append(presence_loss(in_windows, step.windows.presence.to(self.device)))
@@ -102,24 +102,33 @@ class Objective:
         weight = batch.weight.to(device)
         groups = self._by_dataset(batch.dataset)
         found = [
-            net.landmarks(_rows(encoding, rows), net.encode_queries(queries, dataset), queries.mean)
+            net.landmarks(encoding.rows(rows), net.encode_queries(queries, dataset), queries.mean)
             for dataset, rows in groups
         ]
         order = torch.cat([rows for _, rows in groups]).argsort()
-        points = torch.cat([f.points for f in found])[order]
-        log_sigma = torch.cat([f.log_sigma for f in found])[order]
         # In units of the true region, so that far and near faces count alike.
         scale = log_scale(batch.region).to(device)[:, None]
         unit = torch.exp(-scale)[..., None]
         shift = log_scale(matrices)[:, None] - scale
         importance = torch.cat([self._importance[chosen], torch.ones(len(ends))]).to(device)
-        terms["landmarks"] = losses.point_loss(
-            to_frame(points, matrices) * unit,
-            log_sigma + shift,
-            target * unit,
-            valid * importance,
-            weight,
-        )
+        # What a closer look corrected has to be good before it, too.
+        rounds: list[Landmarks | None] = list(found)
+        parts: list[Tensor] = []
+        while all(f is not None for f in rounds):
+            now = [f for f in rounds if f is not None]
+            parts.append(
+                losses.point_loss(
+                    to_frame(torch.cat([f.points for f in now])[order], matrices) * unit,
+                    torch.cat([f.log_sigma for f in now])[order] + shift,
+                    target * unit,
+                    valid * importance,
+                    weight,
+                )
+            )
+            rounds = [f.before for f in now]
+        terms["landmarks"], *terms_before = parts
+        if terms_before:
+            terms["before"] = torch.stack(terms_before).mean()
         # The silhouette's part of the same likelihood.
         contour = batch.valid[:, N_LANDMARKS:].to(device) * self._contour_weight.to(device)
         terms["contour"] = _CONTOUR_SHARE * losses.point_loss(
@@ -141,7 +150,7 @@ class Objective:
             canonical[:, len(chosen) :], wanted[:, len(chosen) :], seen[:, 0]
         )
         if step.windows is not None:  # the camera of a transformed frame is not the truth's
-            part = _rows(encoding, torch.arange(len(step.windows.images)))
+            part = encoding.rows(torch.arange(len(step.windows.images)))
             seen_pose = _truth_of(step.windows, device)
             terms["pose"] = losses.pose_loss(part, seen_pose)
             terms["focal"] = losses.focal_loss(part.focal, seen_pose)
@@ -156,10 +165,6 @@ def _edges(faces: Tensor) -> Tensor:
     """(E,2) the mesh's edges, each once."""
     ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).sort(1).values
     return ends.unique(dim=0).cpu()
-
-
-def _rows(encoding: Encoding, rows: Tensor) -> Encoding:
-    return Encoding(**{name: value[rows] for name, value in vars(encoding).items()})
 
 
 def _truth_of(batch: QueryBatch, device: torch.device) -> Truth:

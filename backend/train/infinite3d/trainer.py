@@ -29,8 +29,8 @@ from backend.train.validate import validate
 
 WEIGHTS = "infinite3d.safetensors"
 _COLUMNS = (
-    "images_per_second", "landmarks", "contour", "presence", "window", "shape", "pose", "focal",
-    "edge",
+    "images_per_second", "landmarks", "before", "contour", "presence", "window", "shape", "pose",
+    "focal", "edge",
 )  # fmt: skip
 """Of metrics.csv, besides the counters; parts that do not learn are NaN."""
 
@@ -68,7 +68,7 @@ class Trainer(TrainingRun[Infinite3D]):
         if self.take_up():
             return
         if s.start_from is not None:
-            self.net.load_state_dict(self.load(s.start_from)["average"])
+            self._start_from(self.load(s.start_from)["average"], s.start_from)
         elif s.dense is not None:
             self._load_dense(self.load(s.dense))
         elif isinstance(self.net.backbone, LiteEncoder):
@@ -86,6 +86,13 @@ class Trainer(TrainingRun[Infinite3D]):
                 {name.removeprefix(prefix): value for name, value in part.items()}
             )
         self.average.load_state_dict(self.net.state_dict())
+
+    def _start_from(self, weights: Mapping[str, Tensor], path: Path) -> None:
+        """Take another run's weights, which may be of a network without the closer look."""
+        missing, unexpected = self.net.load_state_dict(weights, strict=False)
+        wrong = [name for name in missing if not name.startswith("refiner.")] + unexpected
+        if wrong:
+            raise BadInputError(f"{path}: not a checkpoint of this network ({wrong[0]}).")
 
     def _load_convnext(self, state: Mapping[str, Tensor], path: Path) -> None:
         """Take torchvision's weights, whose last normalisation is part of the classifier."""
@@ -148,7 +155,7 @@ class Trainer(TrainingRun[Infinite3D]):
         for name in ("landmarks", "contour"):
             if name in terms:
                 total = total + terms[name]
-        for name in ("presence", "window", "shape", "pose", "focal", "edge"):
+        for name in ("before", "presence", "window", "shape", "pose", "focal", "edge"):
             if name in terms:
                 total = total + getattr(w, name) * terms[name]
         self.optimiser.zero_grad(set_to_none=True)
