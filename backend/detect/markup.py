@@ -29,8 +29,8 @@ def as_marked(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """iBUG's 68 points (68,2) and their sigma (68,) from dense320 landmarks (320,2), (320,).
 
-    Most are dense landmarks themselves. Brows, the base of the nose and the inner lips are mixes of
-    their neighbours, where people mark them; their sigma is the mix of the neighbours' sigmas,
+    Most are dense landmarks themselves. Brows, nose and inner lips are mixes of their neighbours,
+    where people mark them; their sigma is the mix of the neighbours' sigmas,
     whose errors are nearly one and the same.
     """
     points, spread = landmarks_2d[:68].copy(), sigma[:68].copy()

@@ -3,9 +3,11 @@
 People mark a brow, the base of the nose or the inner lip a few millimetres away from where geometry
 alone puts it; there habit decides, and there this is used (`MARKED`). Google's FaceMesh has seen
 such marks; which of its vertices stand for the 68 is published. The portraits' fits say where those
-vertices lie on this head (``backend.train.portraits``), and each point is then written as an affine
-mix of dense landmarks near it, which follows every expression. No photograph of a benchmark takes
-part.
+vertices lie on this head (``backend.train.portraits``). Along the brows and the bridge of the nose
+nothing but habit says where a point sits, and FaceMesh's vertices are only the nearest ones of a
+coarse mesh: there the mean of both, geometry and mapping, is taken (`BLENDED`). Each point is then
+written as an affine mix of dense landmarks near it, which follows every expression. No position is
+learned from photographs of a benchmark.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ FACEMESH = (
     "70 63 105 66 107 336 296 334 293 300 168+6 197+195 5 4 75 97 2 326 305 33 160 158 133 153 144 "
     "362 385 387 263 373 380 61 39 37 0 267 269 291 321 314 17 84 91 78 82 13 312 308 317 14 87"
 ).split()
-# Brows, base of the nose, inner lips. Lids, bridge and the lips' outline are lines of the surface.
-MARKED = (*range(17, 27), *range(31, 36), *range(60, 68))
+# Brows, nose, inner lips. Lids and the lips' outline are lines of the surface.
+MARKED = (*range(17, 36), *range(60, 68))
+BLENDED = (*range(17, 27), *range(27, 31))
 NEIGHBOURS = 8
 # Square metres: keeps the mix from leaning hard on a few far landmarks.
 RIDGE = 2e-6
@@ -60,6 +63,8 @@ def learn(head: Head, fits: Path) -> tuple[np.ndarray, np.ndarray]:
     skin[68:98] = False  # irises and teeth do not move with the skin
     indices, weights = [], []
     marked = marked_points(head, fits)
+    blended = np.array(BLENDED)
+    marked[blended - 17] = 0.5 * (marked[blended - 17] + dense[blended])
     for number in MARKED:
         target = marked[number - 17]
         distance = np.where(skin, np.linalg.norm(dense - target, axis=1), np.inf)
