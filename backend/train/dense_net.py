@@ -39,6 +39,8 @@ class TrainSettings:
     """Folder of the checkpoint, the exported weights and metrics.csv."""
     minutes: float = 60.0
     """Time budget, what was spent before a resume counted in."""
+    steps: int | None = None
+    """Budget in steps instead, so that runs on a busy machine can be compared."""
     resume: bool = False
     """Go on from the checkpoint in `out`, where there is one."""
     start_from: Path | None = None

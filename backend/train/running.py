@@ -38,6 +38,10 @@ class RunSettings(Protocol):
         """Time budget."""
 
     @property
+    def steps(self) -> int | None:
+        """Budget in steps, where time is not to decide."""
+
+    @property
     def ema(self) -> float:
         """Weight of the past in the running average, a step."""
 
@@ -74,7 +78,9 @@ class TrainingRun(ABC, Generic[NetT]):
 
     @property
     def progress(self) -> float:
-        """Share of the time budget that is spent."""
+        """Share of the budget that is spent."""
+        if self._run.steps is not None:
+            return self.step_count / self._run.steps
         return self.seconds / (60.0 * self._run.minutes)
 
     def take_up(self) -> bool:
@@ -134,7 +140,7 @@ class TrainingRun(ABC, Generic[NetT]):
         row: Callable[[Mapping[str, float]], Mapping[str, float]],
         validate: Callable[[], Mapping[str, float]] | None,
     ) -> None:
-        """Train until the time budget is spent.
+        """Train until the budget is spent.
 
         step: one step, its losses by name. row: what metrics.csv says besides the counters, from
         the mean losses and `images_per_second`. validate: figures for validation.csv.

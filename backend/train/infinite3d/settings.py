@@ -24,6 +24,8 @@ class Infinite3DSettings:
     """Which network."""
     minutes: float = 90.0
     """Time budget, what was spent before a resume counted in."""
+    steps: int | None = None
+    """Budget in steps instead, so that runs on a busy machine can be compared."""
     resume: bool = False
     """Go on from the checkpoint in `out`, where there is one."""
     start_from: Path | None = None
@@ -68,6 +70,8 @@ class Infinite3DSettings:
     """Off for the ablation's fixed focal length."""
     deform_queries: bool = True
     """Off for the ablation without query deformer."""
+    refine: int | None = None
+    """Rounds of the closer look, other than the preset's."""
     real_skin_share: float = 0.4
     """Share of windows with real skin on rendered heads, where shards have them."""
     portrait_share: float = 0.15

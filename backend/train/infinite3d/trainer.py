@@ -44,6 +44,7 @@ def architecture_of(s: Infinite3DSettings) -> Architecture:
         predict_3d=s.predict_3d,
         predict_focal=s.predict_focal,
         deform_queries=s.deform_queries,
+        refine=preset.refine if s.refine is None else s.refine,
     )
 
 
