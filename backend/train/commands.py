@@ -33,6 +33,8 @@ class Sources:
     """Training base, by `python -m backend.head.build --training-base`."""
     skins: Path | None = None
     """Real skins, by `python -m backend.train.portraits`."""
+    scanned: Path | None = None
+    """Modes of scanned people on this mesh; all heads of sheet, data and frames are then theirs."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class Render:
             )  # fmt: skip
             return
         settings = GenerateSettings(
-            s.assets, s.base, self.output, skins=s.skins, count=self.count, seed=self.seed
-        )
+            s.assets, s.base, self.output, skins=s.skins, scanned=s.scanned, count=self.count,
+            seed=self.seed,
+        )  # fmt: skip
         if self.what in ("data", "frames"):
             frames = replace(settings, image_size=256, farthest=6.5, shard_size=256)
             generate(frames if self.what == "frames" else settings)

@@ -18,10 +18,17 @@ from .assets import IRRADIANCE_BAND
 from .dress import dress
 from .procedural import make_background
 from .renderer import FaceRenderer, FaceState, Labels
+from .scanned import ScannedHeads
 from .shards import ShardWriter
 
 # Stored crops are this much larger than the tracker's own window: room for augmentation.
 LOOSENESS = 1.28
+TRUTH_FIELDS: dict[str, tuple[tuple[int, ...], object]] = {
+    "camera": ((20,), np.float32),
+    "coefficients": ((152,), np.float32),
+}
+"""camera: focal_px, cx, cy, rotations (4,3), translation (3), two unused; zeros where unknown.
+coefficients: identity (100), expression (52)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class GenerateSettings:
     """Folder of the shards."""
     skins: Path | None = None
     """Real skins, by ``python -m backend.train.portraits``."""
+    scanned: Path | None = None
+    """Modes of scanned people (`ict_identities_on_anny.npz`), of whom all heads then are."""
     count: int = 100_000
     """Images to render in all."""
     seed: int = 0
@@ -78,6 +87,13 @@ class FaceGenerator:
             settings.assets, settings.base, settings.image_size, settings.skins
         )
         self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
+        self.scanned = (
+            None
+            if settings.scanned is None
+            else ScannedHeads.load(
+                settings.scanned, self.renderer.head, self.renderer.makehuman_vertex
+            )
+        )
 
     def background(self) -> np.ndarray:
         """(S,S,3) u8: a random cut of a photograph or of an environment."""
@@ -103,12 +119,17 @@ class FaceGenerator:
     def state(self) -> tuple[FaceState, sampling.Camera]:
         """A random face somewhere in front of the camera."""
         rng, head = self.rng, self.renderer.head
-        identity = head.identity_prior.sample(1, self._torch)[0].numpy()
+        offset = None
+        if self.scanned is None:
+            identity = head.identity_prior.sample(1, self._torch)[0].numpy()
+        else:
+            person = self.scanned.sample(rng)
+            identity, offset = person.identity, person.offset
         camera, gaze_yaw, gaze_pitch = sampling.sample_camera(rng)
         expression = sampling.sample_expression(rng)
         expression = sampling.lids_follow_gaze(expression, gaze_yaw, gaze_pitch)
         translation = neutral_translation(head, camera, identity)
-        return FaceState(identity, expression, camera.rotations, translation), camera
+        return FaceState(identity, expression, camera.rotations, translation, offset), camera
 
     def sample(self) -> dict[str, np.ndarray | float | int]:
         """One sample in the shard's fields."""
@@ -152,23 +173,35 @@ class FaceGenerator:
 
     def _row(self, image, labels, truth, kind) -> dict[str, np.ndarray | float | int]:  # type: ignore[no-untyped-def]
         camera, coefficients = np.zeros(20, np.float32), np.zeros(152, np.float32)
+        scan: dict[str, np.ndarray | float | int] = {}
         if truth is not None:
             state, k = truth
             camera[:3], camera[3:15], camera[15:18] = k, state.rotations.ravel(), state.translation
             coefficients[:] = np.concatenate([state.identity, state.expression])
+        if self.scanned is not None:
+            # The coefficients are not the whole truth: who knows of the offset looks here.
+            offset = np.zeros((self.renderer.head.n_vertices, 3), np.float16)
+            scan = {
+                "scanned_camera": camera.copy(),
+                "scanned_offset": offset if truth is None else truth[0].offset,
+            }
+            camera[:] = 0.0
         return {
             "images": image, "landmarks": labels.landmarks_2d, "contour": labels.contour_2d,
             "visible": labels.visible, "has_face": int(truth is not None), "kind": kind,
             "weight": 1.0,
-            "camera": camera, "coefficients": coefficients,
+            "camera": camera, "coefficients": coefficients, **scan,
         }  # fmt: skip
 
 
 def generate(settings: GenerateSettings, worker: int = 0) -> None:
     """Render until ``count`` images are in shards; a second process takes another worker number."""
-    extra = {"camera": ((20,), np.float32), "coefficients": ((152,), np.float32)}
-    writer = ShardWriter(settings.out, settings.shard_size, settings.image_size, extra)
     generator = FaceGenerator(settings, worker)
+    extra: dict[str, tuple[tuple[int, ...], object]] = dict(TRUTH_FIELDS)
+    if generator.scanned is not None:
+        extra["scanned_camera"] = TRUTH_FIELDS["camera"]
+        extra["scanned_offset"] = ((generator.renderer.head.n_vertices, 3), np.float16)
+    writer = ShardWriter(settings.out, settings.shard_size, settings.image_size, extra)
     for _ in tqdm(range(settings.count), desc="render", unit="image", smoothing=0.05):
         writer.add(**generator.sample())
     writer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .contour import ContourPaths, contour_points
 from .gl_scene import Mesh, Scene, Surface
 from .procedural import GlassesAnchors, GlassesSpec, make_glasses
 from .sampling import Light
+from .scanned import OffsetCarrier
 from .skins import SkinLibrary
 
 # anny's frame (x, y forward to -y, z up) turned into the head frame.
@@ -53,6 +55,8 @@ class FaceState:
     """(4,3) rotation vectors."""
     translation: np.ndarray
     """(3,) metres."""
+    offset: np.ndarray | None = None
+    """(N,3) metres, what the unposed vertices have beside the coefficients: of scanned people."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class FaceRenderer:
             vertex = data["base_vertex"]
             wanted = self.library.required_base_vertices()
             rows = np.searchsorted(vertex, wanted).clip(0, len(vertex) - 1)
+            self._base_vertex = vertex[rows].astype(np.int64)
             # A handful of the rig's helper vertices are not in the base: their neighbours serve.
             self._base_template = data["base_template"][rows]
             self._base_identity = data["base_identity_basis"][:, rows].astype(np.float32)
@@ -119,6 +124,13 @@ class FaceRenderer:
         )
         self._base_linear = np.concatenate(
             [self._base_identity.reshape(100, -1), self._base_expression.reshape(52, -1)]
+        )
+
+    @cached_property
+    def _carrier(self) -> OffsetCarrier:
+        template = self.head.template.double().numpy()
+        return OffsetCarrier(
+            self.makehuman_vertex, template, self._base_vertex, self._base_template
         )
 
     def _build_head_mesh(self) -> None:
@@ -148,6 +160,9 @@ class FaceRenderer:
         coefficients = np.concatenate([state.identity, state.expression]).astype(np.float32)
         bind = self.head.template.numpy() + (coefficients @ self._head_linear).reshape(-1, 3)
         base = self._base_template + (coefficients @ self._base_linear).reshape(-1, 3)
+        if state.offset is not None:
+            bind = bind + state.offset
+            base = base + self._carrier(state.offset)
         transforms = self.head.joint_transforms(
             torch.as_tensor(state.identity, dtype=torch.float32),
             torch.as_tensor(state.rotations, dtype=torch.float32),
@@ -249,6 +264,8 @@ class FaceRenderer:
     ) -> tuple[Mesh, moderngl.Texture]:
         coefficients = np.concatenate([state.identity, np.zeros(52)]).astype(np.float32)
         bind = self.head.template.numpy() + (coefficients @ self._head_linear).reshape(-1, 3)
+        if state.offset is not None:
+            bind = bind + state.offset
         lay = self.landmarks
         points = (bind[lay.vertices[:68]] * lay.barycentric[:68, :, None]).sum(1)
         joints = self.head.joints(torch.as_tensor(state.identity, dtype=torch.float32)).numpy()
