@@ -7,7 +7,9 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,9 +23,22 @@ from backend.atomic import atomic_path
 CHECKPOINT = "checkpoint.pt"
 _LOG_SECONDS = 20.0
 
+_PIECE_END: ContextVar[float] = ContextVar("piece_end", default=float("inf"))
+"""On the monotonic clock: when a training stops though its budget is not spent."""
+
 NetT = TypeVar("NetT", bound=nn.Module)
 PlanT = TypeVar("PlanT")
 StepT = TypeVar("StepT")
+
+
+@contextmanager
+def piece_until(end: float) -> Iterator[None]:
+    """Let a training that is begun inside save itself and return at a time of `time.monotonic`."""
+    token = _PIECE_END.set(end)
+    try:
+        yield
+    finally:
+        _PIECE_END.reset(token)
 
 
 class RunSettings(Protocol):
@@ -140,7 +155,7 @@ class TrainingRun(ABC, Generic[NetT]):
         row: Callable[[Mapping[str, float]], Mapping[str, float]],
         validate: Callable[[], Mapping[str, float]] | None,
     ) -> None:
-        """Train until the budget is spent.
+        """Train until the budget is spent, or the piece that `piece_until` allows.
 
         step: one step, its losses by name. row: what metrics.csv says besides the counters, from
         the mean losses and `images_per_second`. validate: figures for validation.csv.
@@ -149,7 +164,7 @@ class TrainingRun(ABC, Generic[NetT]):
         last_save = last_validation = last_log = last = time.monotonic()
         sums: dict[str, list[float]] = {}
         first_sample = self.samples
-        while self.progress < 1.0:
+        while self.progress < 1.0 and time.monotonic() < _PIECE_END.get():
             for name, value in step().items():
                 sums.setdefault(name, []).append(value)
             now = time.monotonic()
