@@ -12,9 +12,10 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -36,6 +37,7 @@ _MAX_FACES = 32
 _MATCH = 0.2
 """Least intersection over union with the labelled face's box to have found it."""
 _QUICK = 40
+_FRAME = (1080, 1920)
 
 Find = Callable[[NDArray[np.uint8], NDArray[np.float64]], tuple[list[NDArray[np.float64]], float]]
 """Image (H,W,3) and labels (68,2) to the faces (68,2) that were found, and seconds."""
@@ -136,10 +138,15 @@ def on_photographs(
             stack.enter_context(peer)
             entrants[PREFIX] = Entrant(_peer_find(peer))
             entrants[CROPPED] = Entrant(_peer_find_cropped(peer))
-        done = 0
+        done: list[Photograph] = []
+        rng = np.random.default_rng(settings.seed)
         try:
             for photograph in tqdm(photographs, desc="Finding faces", unit="picture"):
                 image, _ = read_picture(photograph.path)
+                if settings.face_height is not None:
+                    share = settings.face_height
+                    image, labels = far_away(image, photograph.landmarks_68, share, rng)
+                    photograph = replace(photograph, landmarks_68=labels)
                 for prefix in list(entrants):
                     try:
                         entrants[prefix].step(image, photograph.landmarks_68)
@@ -147,13 +154,36 @@ def on_photographs(
                         print(f"MediaPipe ended, going on without it: {error}", file=sys.stderr)
                         entrants.pop(PREFIX, None), entrants.pop(CROPPED, None)
                         break
-                done += 1
+                done.append(photograph)
         except KeyboardInterrupt as error:
             raise PartialFigures(
-                f"cancelled after {done} of {len(photographs)} photographs",
-                summary(entrants, photographs[:done]),
+                f"cancelled after {len(done)} of {len(photographs)} photographs",
+                summary(entrants, done),
             ) from error
-    return summary(entrants, photographs)
+    return summary(entrants, done)
+
+
+def far_away(
+    image: NDArray[np.uint8],
+    labels: NDArray[np.float64],
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A frame (1080,1920,3) with the photograph somewhere in it, and its labels there.
+
+    The box around the labels (68,2) takes `share` of the frame's height; around the photograph its
+    border goes on.
+    """
+    height, width = _FRAME
+    scale = share * height / float(np.ptp(labels[:, 1]))
+    small = cv2.GaussianBlur(image, (0, 0), max(0.45 / scale - 0.3, 0.01)) if scale < 1 else image
+    half = share * height
+    at = rng.uniform((half, half), (width - half, height - half))
+    place = np.hstack([np.eye(2) * scale, (at - scale * labels.mean(0))[:, None]])
+    frame = cv2.warpAffine(
+        small, place, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(frame, np.uint8), labels @ place[:, :2].T + place[:, 2]
 
 
 def summary(entrants: dict[str, Entrant], photographs: list[Photograph]) -> dict[str, float]:

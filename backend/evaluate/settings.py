@@ -35,6 +35,9 @@ class BenchSettings:
     """Looks at each face; where not given, "final" on photographs and "fast" on footage."""
     peer: bool = True
     """Also measure MediaPipe FaceMesh, in an environment that is made for it the first time."""
+    face_height: float | None = None
+    """Shrink every photograph into a 1080-row frame until the labelled face has this share of its
+    height: 0.05, say."""
     shards: Path | None = None
     """Folder of rendered shards: errors on their validation samples, by yaw."""
     assets: Path | None = None

@@ -133,3 +133,23 @@ def test_systems_stand_beside_each_other_in_the_table() -> None:
     head, first, second = table.splitlines()
     assert head.split() == ["peer", "peer_cut"]
     assert first.split() == ["nme51", "3", "4", "5"] and second.split() == ["images", "9"]
+
+
+def test_far_faces_have_their_share_of_the_frame_and_are_found(folder: Path) -> None:
+    rng = np.random.default_rng(2)
+    photograph = read_index(folder)[0]
+    image = read_picture(photograph.path)[0]
+    frame, labels = faces.far_away(image, photograph.landmarks_68, 0.08, rng)
+    assert frame.shape == (1080, 1920, 3)
+    assert np.ptp(labels[:, 1]) == pytest.approx(0.08 * 1080)
+    # The pixels have moved with their labels.
+    column, row = labels.mean(0).round().astype(int)
+    x, y = photograph.landmarks_68.mean(0).round().astype(int)
+    assert np.abs(frame[row, column].astype(int) - image[y, x]).max() < 40
+    result = faces.run(
+        BenchSettings(
+            data=folder, detectors=("dense",), quality="fast", device="cpu", peer=False,
+            face_height=0.08,
+        )
+    )  # fmt: skip
+    assert result["missed"] == 0 and result["nme51"] < 12
