@@ -142,14 +142,22 @@ class Head(nn.Module):
         return torch.cat([top, last], dim=-2)
 
     def forward(
-        self, identity: Tensor, expression: Tensor, rotations: Tensor, translation: Tensor
+        self,
+        identity: Tensor,
+        expression: Tensor,
+        rotations: Tensor,
+        translation: Tensor,
+        offset: Tensor | None = None,
     ) -> Tensor:
         """Posed vertices (...,N,3) in the camera frame, metres: linear blend skinning.
 
         Args: identity (...,100), expression (...,52), rotations (...,4,3), translation (...,3);
-        leading dimensions broadcast.
+        offset (...,N,3): what the unposed vertices have beside the coefficients. Leading dimensions
+        broadcast.
         """
         bind = self.shape(identity, expression)
+        if offset is not None:
+            bind = bind + offset
         transforms = self.joint_transforms(identity, rotations, translation)
         blended = torch.einsum("nj,...jab->...nab", self.skin_weights, transforms[..., :3, :])
         return _apply(blended[..., :3], bind) + blended[..., 3]

@@ -106,8 +106,10 @@ class BatchMaker:
         kinds = np.array([int(sample["kind"]) for sample in samples])
         has_face = np.array([cut.has_face for cut in cuts])
         known = np.isin(kinds, (KIND_SYNTHETIC, KIND_REAL_SKIN)) & has_face
-        known &= np.array([float(np.asarray(s["camera"])[0]) > 0 for s in samples])
-        camera = np.stack([np.asarray(s["camera"]) for s in samples]).astype(np.float32)
+        # What is stored of a scanned person's head is not all coefficients (scanned.py).
+        cameras = [np.asarray(s.get("scanned_camera", s["camera"])) for s in samples]
+        camera = np.stack(cameras).astype(np.float32)
+        known &= camera[:, 0] > 0
         camera[~known, 17] += 1.0  # some depth to divide by
         truth = self._truth.make(
             camera,
@@ -115,6 +117,7 @@ class BatchMaker:
             known.tolist(),
             cuts,
             [np.asarray(s["images"]).shape[0] for s in samples],
+            _offsets(samples),
         )
         regions = [_region(cut, size) for cut in cuts]
         face = torch.tensor([cut.face for cut in cuts], dtype=torch.float32)
@@ -129,6 +132,17 @@ class BatchMaker:
             dataset=torch.from_numpy((kinds == KIND_PORTRAIT).astype(np.int64)),
             truth=truth,
         )
+
+
+def _offsets(samples: list[dict[str, NDArray]]) -> NDArray[np.float32] | None:
+    """(B,N,3) of scanned people's heads, zeros for all others; None where there are none."""
+    scanned = {i: s["scanned_offset"] for i, s in enumerate(samples) if "scanned_offset" in s}
+    if not scanned:
+        return None
+    offsets = np.zeros((len(samples), *next(iter(scanned.values())).shape), np.float32)
+    for number, offset in scanned.items():
+        offsets[number] = offset
+    return offsets
 
 
 def _presence(face: Tensor, has_face: Tensor, size: int) -> Tensor:

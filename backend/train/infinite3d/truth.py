@@ -50,17 +50,23 @@ class TruthMaker:
         known: Sequence[bool],
         cuts: Sequence[Cut],
         image_sizes: Sequence[int],
+        offset: NDArray[np.float32] | None = None,
     ) -> Truth:
         """Of B cuts of stored square images of `image_sizes` pixels.
 
-        camera (B,20) and coefficients (B,152) are the shards' fields of these names.
+        camera (B,20) and coefficients (B,152) are the shards' fields of these names, offset (B,N,3)
+        what heads of scanned people have beside the coefficients.
         """
         count = len(cuts)
         rotations = torch.from_numpy(camera[:, 3:15].reshape(count, 4, 3))
         translations = torch.from_numpy(camera[:, 15:18])
         identity = torch.from_numpy(coefficients[:, :100])
         vertices = self.head(
-            identity, torch.from_numpy(coefficients[:, 100:]), rotations, translations
+            identity,
+            torch.from_numpy(coefficients[:, 100:]),
+            rotations,
+            translations,
+            None if offset is None else torch.from_numpy(offset),
         )
         transform = self.head.joint_transforms(identity, rotations, translations)[:, 1, :3]
         canonical = (vertices - transform[:, None, :, 3]) @ transform[:, :, :3]
