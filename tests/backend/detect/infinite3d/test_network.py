@@ -28,6 +28,7 @@ from backend.detect.infinite3d.canonical import canonical_head
 from backend.detect.infinite3d.convnext import ConvNeXt
 from backend.detect.infinite3d.layout_net import layout_net
 from backend.detect.infinite3d.network import Infinite3D
+from backend.detect.infinite3d.refine import Round
 from backend.detect.infinite3d.transformer import log_scale, resample, to_frame
 from backend.detect.infinite3d.weights_file import load_infinite3d, save_network
 from backend.errors import BadInputError, MissingWeightsError
@@ -152,6 +153,45 @@ def test_layout_net_predicts_what_the_network_does(small: Infinite3D) -> None:
     assert torch.allclose(pyramid.presence[:, 0, 0], prediction.presence, atol=1e-4)
 
 
+def test_a_closer_look_moves_canonical_points_along(small: Infinite3D) -> None:
+    assert small.refiner is not None
+    with torch.no_grad():
+        for layer in small.refiner.rounds:
+            assert isinstance(layer, Round)
+            layer.last.weight.normal_(std=0.3)
+        queries = canonical_head().layout("ibug68")
+        encoding = small.encode(torch.rand(2, 3, 128, 128) * 255)
+        found = small.landmarks(encoding, small.encode_queries(queries), queries.mean)
+    assert found.before is not None and found.before.before is not None
+    assert (found.points - found.before.before.points).norm(dim=-1).mean() > 1e-3
+    assert found.canonical is not None
+    camera = transform(found.canonical, encoding.rotation, encoding.translation)
+    assert torch.allclose(project(camera, encoding.focal), found.points, atol=1e-4)
+
+
+def test_a_closer_look_finds_what_lies_beside_the_first_estimate() -> None:
+    """Trained on bright dots beside guesses, a round learns to go to the dot."""
+    torch.manual_seed(0)
+    layer = Round(4, 0.1)
+    optimiser = torch.optim.Adam(layer.parameters(), 3e-3)
+    axis = torch.linspace(-1 + 1 / 32, 1 - 1 / 32, 32)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    errors = []
+    for _ in range(150):
+        dot = torch.rand(16, 8, 2) - 0.5
+        guess = dot + 0.16 * (torch.rand(16, 8, 2) - 0.5)
+        place = torch.stack([x, y], -1)[None, None] - dot[:, :, None, None]
+        maps = torch.exp(-place.square().sum(-1) / (2 * 0.08**2)).flatten(0, 1)[:, None]
+        fine = maps.expand(-1, 32, -1, -1)
+        correction, _ = layer(fine, guess.flatten(0, 1)[:, None], torch.zeros(128, 1, 4))
+        left = (guess.flatten(0, 1)[:, None] + correction - dot.flatten(0, 1)[:, None]).norm(dim=-1)
+        optimiser.zero_grad()
+        left.mean().backward()
+        optimiser.step()
+        errors.append(float(left.mean().detach()))
+    assert errors[-1] < 0.3 * errors[0]
+
+
 @pytest.mark.parametrize(
     "switches",
     [
@@ -159,6 +199,7 @@ def test_layout_net_predicts_what_the_network_does(small: Infinite3D) -> None:
         {"normalisation": "similarity"},
         {"predict_focal": False},
         {"deform_queries": False},
+        {"refine": 0},
     ],
 )
 def test_every_row_of_the_ablation_can_be_built(switches: dict[str, object]) -> None:

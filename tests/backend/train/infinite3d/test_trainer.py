@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -103,7 +103,8 @@ def test_a_batch_is_learned(settings: Infinite3DSettings) -> None:
         {"normalisation": "none", "predict_3d": False, "deform_queries": False},
         {"normalisation": "similarity", "predict_focal": False},
         {"frame_share": 0.0},
-        {"weights": LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)},
+        {"weights": LossWeights(*[0.0] * len(fields(LossWeights)))},
+        {"refine": 0},
     ],
 )
 def test_parts_can_be_left_out(settings: Infinite3DSettings, parts: dict[str, object]) -> None:
@@ -118,6 +119,7 @@ def test_parts_can_be_left_out(settings: Infinite3DSettings, parts: dict[str, ob
     assert all(np.isfinite(value) for value in losses.values())
     assert ("window" in losses) == (plan["frames"] > 0)
     assert ("shape" in losses) == (parts.get("predict_3d") is not False)
+    assert ("before" in losses) == (parts.get("refine") != 0 and plan["windows"] > 0)
 
 
 def test_the_transformer_alone_leaves_the_encoder_alone(settings: Infinite3DSettings) -> None:
@@ -129,6 +131,33 @@ def test_the_transformer_alone_leaves_the_encoder_alone(settings: Infinite3DSett
     assert losses[-1]["window"] < 0.8 * losses[0]["window"]
     changed = {n for n, v in trainer.net.state_dict().items() if not torch.equal(v, before[n])}
     assert changed and all(name.startswith("transformer.") for name in changed)
+
+
+def test_the_closer_look_is_added_to_a_network_without(
+    settings: Infinite3DSettings, tmp_path: Path
+) -> None:
+    first = Trainer(replace(settings, refine=0, out=tmp_path / "first"))
+    first.start()
+    first.save()
+    second = Trainer(replace(settings, start_from=first.settings.out / CHECKPOINT))
+    second.start()
+    assert second.net.refiner is not None
+    assert torch.equal(second.net.describe.weight, first.average.describe.weight)
+    with pytest.raises(BadInputError, match="not a checkpoint of this network"):
+        Trainer(replace(settings, refine=0, start_from=_saved(second))).start()
+
+
+def _saved(trainer: Trainer) -> Path:
+    trainer.save()
+    return trainer.settings.out / CHECKPOINT
+
+
+def test_a_budget_of_steps(settings: Infinite3DSettings) -> None:
+    counted = replace(settings, steps=3, minutes=1e-6, batch_size=2)
+    run(counted)
+    trainer = Trainer(replace(counted, resume=True))
+    trainer.start()
+    assert trainer.step_count == 3 and trainer.progress == 1.0
 
 
 def test_resumes_where_it_stood(settings: Infinite3DSettings) -> None:

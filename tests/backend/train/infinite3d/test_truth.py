@@ -75,6 +75,24 @@ def test_points_agree_with_the_labels_and_the_camera(head: Head, offset: float) 
     assert (truth.canonical.mean((0, 1)) - head.template.mean(0)).norm() < 0.02
 
 
+def test_scanned_heads_are_their_coefficients_and_an_offset(head: Head) -> None:
+    rng = np.random.default_rng(5)
+    cuts = [
+        WindowSampler(AugmentSettings(negative=0.0), rng, landmarks=703).cut(
+            row := sample(head, rng, 0.0), 128
+        )
+    ]
+    offset = np.zeros((1, head.n_vertices, 3), np.float32)
+    offset[0, :, 1] = 0.004
+    maker, fields = TruthMaker(head), (row["camera"][None], row["coefficients"][None])
+    plain = maker.make(*fields, [True], cuts, [SIZE])
+    moved = maker.make(*fields, [True], cuts, [SIZE], offset)
+    skull = head.skin_weights[:, 1] > 0.99
+    shift = (moved.canonical - plain.canonical)[0, skull]
+    assert torch.allclose(shift, torch.tensor([0.0, 0.004, 0.0]).expand_as(shift), atol=1e-4)
+    assert torch.equal(moved.rotation, plain.rotation)
+
+
 def test_mirrored_truth_is_a_face_of_the_same_handedness(head: Head) -> None:
     rng = np.random.default_rng(5)
     sampler = WindowSampler(AugmentSettings(negative=0.0), rng, landmarks=703)
