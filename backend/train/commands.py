@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,9 +14,12 @@ import tyro
 from backend.picture_file import write_picture
 
 from .dense_net import TrainSettings
+from .factory.commands import FactorySettings
+from .factory.travel import PackSettings, UnpackSettings
 from .generate import FaceGenerator, GenerateSettings, generate
 from .infinite3d.settings import Infinite3DSettings
 from .performance import PerformanceSettings, render_performance
+from .report import ReportSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,21 +134,34 @@ def _dot(
 
 @dataclass(frozen=True)
 class Train:
-    """Train a detector on shards of faces; resumes where it was interrupted with --resume."""
+    """Train the detector: all of it by the factory, or one network on shards of faces.
+
+    Everything can be interrupted. The factory goes on where it was; a single run does so with
+    --resume.
+    """
 
     settings: tyro.conf.OmitSubcommandPrefixes[
         Annotated[TrainSettings, tyro.conf.subcommand("dense")]
         | Annotated[Infinite3DSettings, tyro.conf.subcommand("infinite3d")]
+        | Annotated[FactorySettings, tyro.conf.subcommand("factory")]
+        | Annotated[PackSettings, tyro.conf.subcommand("pack")]
+        | Annotated[UnpackSettings, tyro.conf.subcommand("unpack")]
+        | Annotated[ReportSettings, tyro.conf.subcommand("report")]
     ]
     """Which network, and how."""
 
     def run(self) -> None:
         """Train; raises `MienError`."""
-        if isinstance(self.settings, TrainSettings):
-            from .dense_net import run
+        module, name = _TRAINING[type(self.settings)]
+        getattr(importlib.import_module(module), name)(self.settings)
 
-            run(self.settings)
-        else:
-            from .infinite3d.trainer import run as run_infinite3d
 
-            run_infinite3d(self.settings)
+_TRAINING: dict[type, tuple[str, str]] = {
+    TrainSettings: ("backend.train.dense_net", "run"),
+    Infinite3DSettings: ("backend.train.infinite3d.trainer", "run"),
+    FactorySettings: ("backend.train.factory.commands", "run"),
+    PackSettings: ("backend.train.factory.travel", "pack"),
+    UnpackSettings: ("backend.train.factory.travel", "unpack"),
+    ReportSettings: ("backend.train.report", "report"),
+}
+"""Module and function that does what the settings say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,12 +82,11 @@ class FaceGenerator:
     """Draws one random crop after the other."""
 
     def __init__(self, settings: GenerateSettings, seed: int) -> None:
-        self.rng = np.random.default_rng([settings.seed, seed])
         self.settings = settings
         self.renderer = FaceRenderer(
             settings.assets, settings.base, settings.image_size, settings.skins
         )
-        self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
+        self.begin(seed)
         self.scanned = (
             None
             if settings.scanned is None
@@ -94,6 +94,31 @@ class FaceGenerator:
                 settings.scanned, self.renderer.head, self.renderer.makehuman_vertex
             )
         )
+
+    @property
+    def fields(self) -> Mapping[str, tuple[tuple[int, ...], object]]:
+        """Of a sample, beside the standard ones."""
+        if self.scanned is None:
+            return TRUTH_FIELDS
+        offset = ((self.renderer.head.n_vertices, 3), np.float16)
+        return {
+            **TRUTH_FIELDS, "scanned_camera": TRUTH_FIELDS["camera"], "scanned_offset": offset,
+        }  # fmt: skip
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of the square images."""
+        return self.settings.image_size
+
+    def begin(self, seed: int) -> None:
+        """Start the random sequence of a number, as of a shard."""
+        self.rng = np.random.default_rng([self.settings.seed, seed])
+        self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
+
+    def samples(self) -> Iterator[dict[str, np.ndarray | float | int]]:
+        """Samples without end."""
+        while True:
+            yield self.sample()
 
     def background(self) -> np.ndarray:
         """(S,S,3) u8: a random cut of a photograph or of an environment."""
@@ -180,7 +205,7 @@ class FaceGenerator:
             coefficients[:] = np.concatenate([state.identity, state.expression])
         if self.scanned is not None:
             # The coefficients are not the whole truth: who knows of the offset looks here.
-            offset = np.zeros((self.renderer.head.n_vertices, 3), np.float16)
+            offset = np.zeros(self.fields["scanned_offset"][0], np.float16)
             scan = {
                 "scanned_camera": camera.copy(),
                 "scanned_offset": offset if truth is None else truth[0].offset,
@@ -197,11 +222,7 @@ class FaceGenerator:
 def generate(settings: GenerateSettings, worker: int = 0) -> None:
     """Render until ``count`` images are in shards; a second process takes another worker number."""
     generator = FaceGenerator(settings, worker)
-    extra: dict[str, tuple[tuple[int, ...], object]] = dict(TRUTH_FIELDS)
-    if generator.scanned is not None:
-        extra["scanned_camera"] = TRUTH_FIELDS["camera"]
-        extra["scanned_offset"] = ((generator.renderer.head.n_vertices, 3), np.float16)
-    writer = ShardWriter(settings.out, settings.shard_size, settings.image_size, extra)
+    writer = ShardWriter(settings.out, settings.shard_size, settings.image_size, generator.fields)
     for _ in tqdm(range(settings.count), desc="render", unit="image", smoothing=0.05):
         writer.add(**generator.sample())
     writer.close()

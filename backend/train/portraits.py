@@ -233,6 +233,11 @@ def choose_skins(lifted: dict[str, np.ndarray], residual: np.ndarray) -> dict[st
     good = (quality > 0.15) & (lifted["colourfulness"] > 6.0) & (lifted["frames"] < MAX_FRAMES)
     good &= lifted["foreign"] < MAX_FOREIGN
     chosen = np.flatnonzero(good)
+    if not len(chosen):
+        raise BadInputError(
+            f"none of {len(good)} portraits gives a skin: without colour, glasses, hair over the "
+            "forehead, hard shadows, hardly seen or badly fitted"
+        )
     offsets = lifted["offsets"]
     pictures = [lifted["jpeg"][offsets[i] : offsets[i + 1]] for i in chosen]
     return {

@@ -9,7 +9,7 @@ pseudo depth carries hair, neck and background along.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,7 @@ from backend.errors import BadInputError
 from shared.arkit import EXPRESSION_NAMES
 
 from . import sampling
-from .generate import LOOSENESS, neutral_translation, window
+from .generate import LOOSENESS, TRUTH_FIELDS, neutral_translation, window
 from .gl_scene import Surface
 from .portraits import load_fits, load_portraits
 from .portraits_crops import CROP, CropMaker
@@ -81,8 +81,7 @@ class PortraitWarper:
 
     def __init__(self, settings: WarpSettings) -> None:
         self.settings = settings
-        self.rng = np.random.default_rng([settings.seed, 77])
-        self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
+        self.begin(77)
         self.renderer = FaceRenderer(settings.assets, settings.base, CROP)
         head = self.renderer.head
         names, self.fits, found = load_fits(settings.work / "fits.npz")
@@ -96,6 +95,21 @@ class PortraitWarper:
             starts, blob = data["offsets"], data["jpeg"]
             parts = [blob[a:b] for a, b in pairwise(starts)]
             self._skins = dict(zip((str(n) for n in data["names"]), parts, strict=True))
+
+    @property
+    def fields(self) -> Mapping[str, tuple[tuple[int, ...], object]]:
+        """Of a sample, beside the standard ones."""
+        return TRUTH_FIELDS
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of the square images."""
+        return CROP
+
+    def begin(self, seed: int) -> None:
+        """Start the random sequence of a number, as of a shard."""
+        self.rng = np.random.default_rng([self.settings.seed, seed])
+        self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
 
     def source(self, number: int) -> WarpSource | None:
         """The portrait of a number, ready to be drawn; None where its fit is bad."""
@@ -245,9 +259,8 @@ def main(settings: WarpSettings) -> None:
     """Render until ``count`` images are in shards."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    extra = {"camera": ((20,), np.float32), "coefficients": ((152,), np.float32)}
     warper = PortraitWarper(settings)
-    writer = ShardWriter(settings.out, settings.shard_size, CROP, extra)
+    writer = ShardWriter(settings.out, settings.shard_size, CROP, warper.fields)
     samples = warper.samples()
     for _ in tqdm(range(settings.count), desc="warp", unit="image", mininterval=5):
         writer.add(**next(samples))

@@ -66,8 +66,9 @@ class ShardWriter:
     """Collects samples and writes them as shards of `size`.
 
     folder: where shards go (made if missing); image_size: S of the square crops; extra_fields:
-    (shape of one sample, dtype) by name, beside the standard ones. Several processes may write
-    into one folder.
+    (shape of one sample, dtype) by name, beside the standard ones; name: of the folder of the only
+    shard that this writes, `shard-` first, in place of one made of time and process. Several
+    processes may write into one folder.
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class ShardWriter:
         size: int = 1024,
         image_size: int = 160,
         extra_fields: Mapping[str, tuple[tuple[int, ...], object]] | None = None,
+        name: str | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.size = size
+        self._name = name
         self.fields = standard_fields(image_size)
         for name, (shape, dtype) in (extra_fields or {}).items():
             self.fields[name] = (tuple(shape), np.dtype(dtype))  # type: ignore[call-overload]
@@ -129,8 +132,8 @@ class ShardWriter:
             self._flush()
 
     def _flush(self) -> None:
-        stem = f"shard-{time.time_ns():020d}-{os.getpid()}"
-        temporary = self.folder / f".{stem}.part"
+        stem = self._name or f"shard-{time.time_ns():020d}-{os.getpid()}"
+        temporary = self.folder / f".{stem}.{os.getpid()}.part"
         temporary.mkdir()
         try:
             for name, array in self._arrays.items():

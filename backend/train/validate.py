@@ -46,7 +46,8 @@ def validate(
         )
         images.append(crop(np.asarray(sample["images"]), window, window_size))
         targets.append(window.to_window(points))
-        yaws.append(abs(yaw_deg(np.asarray(sample["camera"]))) if "camera" in sample else 0.0)
+        camera = sample.get("scanned_camera", sample.get("camera"))
+        yaws.append(0.0 if camera is None else abs(yaw_deg(np.asarray(camera))))
     net.eval()
     predicted = []
     for start in range(0, len(images), 32):

@@ -1,0 +1,1 @@
+"""Training from nothing to the shipped weights: a plan of stages that can be cut anywhere."""
