@@ -14,7 +14,6 @@ from torch import Tensor
 from backend.detect.network import STRIDE
 from backend.train.augment import AugmentSettings, Cut, WindowSampler
 from backend.train.losses import presence_target
-from backend.train.running import StepsAhead
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP, ShardReader
 
 VALIDATION_EVERY = 40
@@ -89,6 +88,7 @@ class SamplePool:
         self.shares = shares
         self.validation: list[tuple[int, int]] = []
         self._kinds: dict[int, list[NDArray[np.int64]]] = {}
+        self._pairs: list[NDArray[np.int64]] = []
         self._seen = [0] * len(self.readers)
         self.scan()
 
@@ -108,6 +108,7 @@ class SamplePool:
                 if position % VALIDATION_EVERY == 0 and not people:
                     self.validation += [(number, int(row)) for row in rows]
                     continue
+                self._pairs.append(np.stack(_twins(fields, rows, number), 1))
                 for kind in np.unique(kinds):
                     pairs = np.stack([np.full(len(rows), number), rows], 1)[kinds == kind]
                     self._kinds.setdefault(int(kind), []).append(pairs)
@@ -141,8 +142,8 @@ class SamplePool:
         return self.readers[number][int(row)]
 
 
-class BatchStream(StepsAhead[int, Batch]):
-    """An endless stream of batches for one input size, which is the plan.
+class BatchMaker:
+    """Makes one batch after the other, each for an input size.
 
     Every `pyramid_every`-th batch is of larger pictures with all their windows.
     """
@@ -159,9 +160,12 @@ class BatchStream(StepsAhead[int, Batch]):
         self._sampler = WindowSampler(settings, np.random.default_rng(seed))
         self._batch_size = batch_size
         self._pyramid_every = pyramid_every
-        super().__init__(self._make)
 
-    def _make(self, size: int, count: int) -> Batch:
+    def step(self, size: int, count: int) -> Batch:
+        """The batch of a number, from 1; now and then new shards are looked for.
+
+        size: pixels of a window.
+        """
         if count % 100 == 0:
             self._pool.scan()
         if self._pyramid_every and count % self._pyramid_every == 0:

@@ -6,8 +6,9 @@ that was interrupted resumes where its last checkpoint stood.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from backend.detect.network import INPUT_SIZE, DenseLandmarkNet
 from backend.detect.weights_file import half_precision
 from backend.errors import BadInputError
 from backend.train.augment import AugmentSettings
-from backend.train.batches import BACKGROUND, Batch, BatchStream, SamplePool
+from backend.train.batches import BACKGROUND, Batch, BatchMaker, SamplePool
+from backend.train.loaders import WORKER_SEEDS, StepsFromProcesses, steps_ahead
 from backend.train.losses import landmark_loss, presence_loss
-from backend.train.running import TrainingRun, rate
+from backend.train.running import StepsAhead, TrainingRun, rate
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP
 from backend.train.validate import validate
 
 WEIGHTS = "dense320.safetensors"
+Stream = StepsAhead[int, Batch] | StepsFromProcesses[int, Batch]
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class TrainSettings:
     """Between validations."""
     threads: int = 1
     """Threads of torch."""
+    workers: int = 0
+    """Processes that make batches; 0 for a thread, which is enough for a CPU."""
     device: str = "cpu"
     """Where to train."""
     seed: int = 0
@@ -172,23 +177,13 @@ def run(settings: TrainSettings) -> None:
 
     torch.set_num_threads(settings.threads)
     cv2.setNumThreads(1)
-    shares = {
-        BACKGROUND: settings.background_share,
-        KIND_PORTRAIT: settings.portrait_share,
-        KIND_WARP: settings.warp_share,
-        KIND_REAL_SKIN: settings.real_skin_share,
-    }
-    pool = SamplePool(settings.shards, shares)
+    pool = sample_pool(settings)
     if len(pool) == 0:
         raise BadInputError(f"{', '.join(map(str, settings.shards))}: no shards to train on.")
     trainer = Trainer(settings)
     trainer.start()
-    stream = BatchStream(
-        pool,
-        settings.augment,
-        settings.batch_size,
-        settings.pyramid_every,
-        seed=settings.seed + trainer.step_count,
+    stream = steps_ahead(
+        partial(make_batches, settings, settings.seed + trainer.step_count), settings.workers
     )
     stream.start(trainer.input_size())
     try:
@@ -206,7 +201,26 @@ def run(settings: TrainSettings) -> None:
             stream.close()
 
 
-def _step(trainer: Trainer, stream: BatchStream) -> dict[str, float]:
+def sample_pool(settings: TrainSettings) -> SamplePool:
+    """The samples of a run, drawn by its shares."""
+    shares = {
+        BACKGROUND: settings.background_share,
+        KIND_PORTRAIT: settings.portrait_share,
+        KIND_WARP: settings.warp_share,
+        KIND_REAL_SKIN: settings.real_skin_share,
+    }
+    return SamplePool(settings.shards, shares)
+
+
+def make_batches(settings: TrainSettings, seed: int, worker: int) -> Callable[[int, int], Batch]:
+    """What makes the batches of a run, in a process of this number."""
+    s = settings
+    rng_seed = seed + WORKER_SEEDS * worker
+    maker = BatchMaker(sample_pool(s), s.augment, s.batch_size, s.pyramid_every, rng_seed)
+    return maker.step
+
+
+def _step(trainer: Trainer, stream: Stream) -> dict[str, float]:
     size = trainer.input_size()
     return trainer.step(stream.next(size), size)
 

@@ -14,9 +14,9 @@ from backend.detect.weights_file import load_network
 from backend.errors import BadInputError
 from backend.train import batches
 from backend.train.augment import AugmentSettings, WindowSampler
-from backend.train.batches import BatchStream, SamplePool, collate
+from backend.train.batches import BatchMaker, SamplePool, collate
 from backend.train.dense_net import WEIGHTS, Trainer, TrainSettings, run
-from backend.train.running import CHECKPOINT, rate
+from backend.train.running import CHECKPOINT, StepsAhead, rate
 from backend.train.shards import ShardWriter
 
 
@@ -116,7 +116,8 @@ def test_the_pool_keeps_the_first_shard_and_limits_rare_kinds(
 
 
 def test_the_stream_follows_a_change_of_size(shards: Path) -> None:
-    stream = BatchStream(SamplePool([shards], {}), AugmentSettings(), 4, 0, seed=0)
+    maker = BatchMaker(SamplePool([shards], {}), AugmentSettings(), 4, 0, seed=0)
+    stream = StepsAhead(maker.step)
     stream.start(96)
     assert stream.next(96).images.shape[1] == 96
     assert stream.next(128).images.shape[1] == 128
