@@ -141,6 +141,27 @@ class SamplePool:
         number, row = pairs[rng.integers(len(pairs))]
         return self.readers[number][int(row)]
 
+    def twins(self, rng: np.random.Generator) -> list[dict[str, NDArray]]:
+        """Two views of one face in one expression; empty where no shard has any."""
+        pairs = np.concatenate([*self._pairs, np.zeros((0, 2), np.int64)])
+        if not len(pairs):
+            return []
+        number, row = pairs[rng.integers(len(pairs))]
+        reader = self.readers[number]
+        return [reader[int(row)], reader[int(row) + 1]]
+
+
+def _twins(
+    fields: dict[str, NDArray], rows: NDArray[np.int64], number: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Reader's number and row (P,) of the first of two rows that show the same face."""
+    if "coefficients" not in fields:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    coefficients = np.asarray(fields["coefficients"])
+    same = (coefficients[1:] == coefficients[:-1]).all(1) & coefficients[1:].any(1)
+    first = rows[:-1][same]
+    return np.full(len(first), number), first
+
 
 class BatchMaker:
     """Makes one batch after the other, each for an input size.

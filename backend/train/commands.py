@@ -59,6 +59,8 @@ class Render:
     """A .png for sheet, an .mp4 for performance, a folder for data, frames and heads."""
     sources: Sources = field(default_factory=Sources)
     """Training material."""
+    views: int = 1
+    """Images in the shards of each face in its expression, from cameras of their own."""
     count: int = 48
     """Faces on the sheet, or images in the shards."""
     seconds: float = 2.4
@@ -93,7 +95,7 @@ class Render:
             return
         settings = GenerateSettings(
             s.assets, s.base, self.output, skins=s.skins, scanned=s.scanned, count=self.count,
-            seed=self.seed,
+            seed=self.seed, views=self.views,
         )  # fmt: skip
         if self.what in ("data", "frames"):
             frames = replace(settings, image_size=256, farthest=6.5, shard_size=256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -56,6 +56,9 @@ class GenerateSettings:
     """Share of images that show no face at all."""
     image_size: int = 160
     """Pixels of the square images."""
+    views: int = 1
+    """Images of each face in its expression, from cameras and in lights and skins of their own: one
+    after the other in a shard, with the same coefficients, for the term that makes views agree."""
     farthest: float | None = None
     """None for crops about the face; else whole frames, in which the face lies anywhere and is up
     to so many times smaller than in its own region of interest."""
@@ -80,6 +83,8 @@ def window(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 class FaceGenerator:
     """Draws one random crop after the other."""
+
+    _last: FaceState
 
     def __init__(self, settings: GenerateSettings, seed: int) -> None:
         self.settings = settings
@@ -114,6 +119,7 @@ class FaceGenerator:
         """Start the random sequence of a number, as of a shard."""
         self.rng = np.random.default_rng([self.settings.seed, seed])
         self._torch = torch.Generator().manual_seed(int(self.rng.integers(2**31)))
+        self._views_left = 0
 
     def samples(self) -> Iterator[dict[str, np.ndarray | float | int]]:
         """Samples without end."""
@@ -142,9 +148,17 @@ class FaceGenerator:
         return np.clip(out.astype(np.float32) * gain, 0, 255).astype(np.uint8)
 
     def state(self) -> tuple[FaceState, sampling.Camera]:
-        """A random face somewhere in front of the camera."""
+        """A random face, or the last one again, somewhere in front of the camera."""
         rng, head = self.rng, self.renderer.head
-        offset = None
+        if self._views_left > 0:
+            self._views_left -= 1
+            last = self._last
+            camera = sampling.sample_camera(rng)[0]
+            camera.rotations[2:] = last.rotations[2:]
+            translation = neutral_translation(head, camera, last.identity)
+            return replace(last, rotations=camera.rotations, translation=translation), camera
+        self._views_left = self.settings.views - 1
+        offset: np.ndarray | None = None
         if self.scanned is None:
             identity = head.identity_prior.sample(1, self._torch)[0].numpy()
         else:
@@ -154,7 +168,8 @@ class FaceGenerator:
         expression = sampling.sample_expression(rng)
         expression = sampling.lids_follow_gaze(expression, gaze_yaw, gaze_pitch)
         translation = neutral_translation(head, camera, identity)
-        return FaceState(identity, expression, camera.rotations, translation, offset), camera
+        self._last = FaceState(identity, expression, camera.rotations, translation, offset)
+        return self._last, camera
 
     def sample(self) -> dict[str, np.ndarray | float | int]:
         """One sample in the shard's fields."""

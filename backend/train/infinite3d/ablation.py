@@ -2,7 +2,8 @@
 
 Every row trains the same network with some of its parts for the same number of steps, and is
 measured on rendered frames that no row has seen. Rows with a spatial transformer spend a part of
-every step on whole frames, which the others cannot use.
+every step on whole frames, which the others cannot use. The row with views that agree needs shards
+of several views (``mien render data --views 2``).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _BASELINE: dict[str, Any] = {
     "predict_focal": False,
     "deform_queries": False,
     "refine": 0,
+    "twin_share": 0.0,
 }
 _ALL: dict[str, Any] = {
     "normalisation": "affine",
@@ -48,6 +50,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "+ query deformation": {"deform_queries": True},
     "+ closer look": {"refine": 2},
     "all of the paper's": _ALL,
+    "all, and views that agree": {**_ALL, "twin_share": 0.25},
     "all, and the closer look": {**_ALL, "refine": 2},
 }
 """What each row adds to the baseline, as the paper's Table 3 lists them, and what we add."""

@@ -41,6 +41,8 @@ class QueryBatch:
     """(B,) which dataset code the labels follow."""
     truth: Truth
     """Of the samples whose geometry is known."""
+    twins: Tensor
+    """(P,2) which two show the same face in the same expression."""
 
     def input(self, device: torch.device) -> Tensor:
         """The images as the network wants them (B,3,S,S)."""
@@ -64,8 +66,11 @@ class BatchMaker:
         frames: SamplePool | None,
         settings: AugmentSettings,
         seed: int,
+        twin_share: float = 0.0,
     ) -> None:
+        """twin_share: of the windows, two views of one face where shards have them."""
         self.pool = pool
+        self._twin_share = twin_share
         self.frames = frames
         self._sampler = WindowSampler(settings, np.random.default_rng(seed), N_LANDMARKS)
         self._truth = TruthMaker(Head.load())
@@ -78,8 +83,13 @@ class BatchMaker:
 
     def windows(self, count: int, size: int) -> QueryBatch:
         """Windows as the tracker cuts them, some of them careless or off the face."""
-        samples = [self.pool.sample(self._sampler.rng) for _ in range(count)]
-        return self._batch(samples, [self._sampler.cut(s, size) for s in samples], False)
+        rng = self._sampler.rng
+        samples: list[dict[str, NDArray]] = []
+        for _ in range(round(0.5 * self._twin_share * count)):
+            samples += self.pool.twins(rng)
+        twins = len(samples) // 2
+        samples += [self.pool.sample(rng) for _ in range(count - len(samples))]
+        return self._batch(samples, [self._sampler.cut(s, size) for s in samples], False, twins)
 
     def whole(self, count: int, size: int) -> QueryBatch:
         """Whole frames, in which the spatial transformer has to find the face."""
@@ -101,7 +111,9 @@ class BatchMaker:
             self.whole(n_frames, plan["frame_size"]) if n_frames else None,
         )
 
-    def _batch(self, samples: list[dict[str, NDArray]], cuts: list[Cut], whole: bool) -> QueryBatch:
+    def _batch(
+        self, samples: list[dict[str, NDArray]], cuts: list[Cut], whole: bool, twins: int = 0
+    ) -> QueryBatch:
         size = cuts[0].image.shape[0]
         kinds = np.array([int(sample["kind"]) for sample in samples])
         has_face = np.array([cut.has_face for cut in cuts])
@@ -131,6 +143,16 @@ class BatchMaker:
             region=torch.from_numpy(np.stack(regions)).float(),
             dataset=torch.from_numpy((kinds == KIND_PORTRAIT).astype(np.int64)),
             truth=truth,
+            # A mirrored face is another one.
+            twins=torch.tensor(
+                [
+                    [2 * i, 2 * i + 1]
+                    for i in range(twins)
+                    if cuts[2 * i].mirrored == cuts[2 * i + 1].mirrored
+                ]
+            )
+            .reshape(-1, 2)
+            .long(),
         )
 
 

@@ -32,6 +32,8 @@ class LossWeights:
     """Focal length against the truth."""
     edge: float = 0.05
     """Lengths of mesh edges against the truth."""
+    twins: float = 0.1
+    """Canonical points of two views of one face against each other, where batches have any."""
 
 
 def point_loss(
@@ -65,6 +67,17 @@ def shape_loss(canonical: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean distance (B,K,3) against (B,K,3), centimetres; valid (B,K)."""
     distance = (canonical - target).norm(dim=-1) * 100
     return (distance * valid).sum() / valid.sum().clamp(min=1.0)
+
+
+def twin_loss(canonical: Tensor, twins: Tensor, weight: Tensor) -> Tensor:
+    """Mean distance of the canonical points (B,K,3) of pairs of views (P,2), centimetres.
+
+    What the paper's limitations ask for: its shapes change with the view. weight (B,).
+    """
+    first, second = twins.unbind(1)
+    counts = ((weight[first] > 0) & (weight[second] > 0)).float()
+    distance = (canonical[first] - canonical[second]).norm(dim=-1).mean(1) * 100
+    return (distance * counts).sum() / counts.sum().clamp(min=1.0)
 
 
 def edge_loss(canonical: Tensor, target: Tensor, known: Tensor) -> Tensor:

@@ -149,6 +149,8 @@ class Objective:
         terms["edge"] = losses.edge_loss(
             canonical[:, len(chosen) :], wanted[:, len(chosen) :], seen[:, 0]
         )
+        if len(batch.twins):
+            terms["twins"] = losses.twin_loss(canonical, batch.twins.to(device), weight)
         if step.windows is not None:  # the camera of a transformed frame is not the truth's
             part = encoding.rows(torch.arange(len(step.windows.images)))
             seen_pose = _truth_of(step.windows, device)
@@ -186,4 +188,5 @@ def _joined(batches: list[QueryBatch]) -> QueryBatch:
     truth = Truth(
         **{n: torch.cat([getattr(b.truth, n) for b in batches]) for n in vars(first.truth)}
     )
-    return QueryBatch(images=first.images, truth=truth, **fields)
+    # Windows come first, and frames have no twins.
+    return QueryBatch(images=first.images, truth=truth, twins=first.twins, **fields)

@@ -78,6 +78,9 @@ class Infinite3DSettings:
     """Share of windows that are portraits with pseudo-labels, where shards have them."""
     warp_share: float = 0.25
     """Share of windows that are re-posed portraits, where shards have them."""
+    twin_share: float = 0.0
+    """Share of windows that are two views of one face, where shards have them (`mien render data
+    --views 2`): their canonical points are to agree."""
     background_share: float = 0.06
     """Share of windows without any face."""
     checkpoint_seconds: float = 60.0

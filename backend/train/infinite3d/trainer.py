@@ -30,7 +30,7 @@ from backend.train.validate import validate
 WEIGHTS = "infinite3d.safetensors"
 _COLUMNS = (
     "images_per_second", "landmarks", "before", "contour", "presence", "window", "shape", "pose",
-    "focal", "edge",
+    "focal", "edge", "twins",
 )  # fmt: skip
 """Of metrics.csv, besides the counters; parts that do not learn are NaN."""
 
@@ -156,7 +156,7 @@ class Trainer(TrainingRun[Infinite3D]):
         for name in ("landmarks", "contour"):
             if name in terms:
                 total = total + terms[name]
-        for name in ("before", "presence", "window", "shape", "pose", "focal", "edge"):
+        for name in ("before", "presence", "window", "shape", "pose", "focal", "edge", "twins"):
             if name in terms:
                 total = total + getattr(w, name) * terms[name]
         self.optimiser.zero_grad(set_to_none=True)
@@ -213,7 +213,9 @@ def run(settings: Infinite3DSettings) -> None:
             raise BadInputError(f"{', '.join(map(str, folders))}: no shards to train on.")
     trainer = Trainer(settings)
     trainer.start()
-    maker = BatchMaker(pool, frames, settings.augment, settings.seed + trainer.step_count)
+    maker = BatchMaker(
+        pool, frames, settings.augment, settings.seed + trainer.step_count, settings.twin_share
+    )
     stream: StepsAhead[Mapping[str, int], Step] = StepsAhead(maker.step)
     stream.start(trainer.plan())
     try:

@@ -26,14 +26,15 @@ from backend.train.shards import ShardWriter
 CROP, FRAME = 160, 256
 
 
-def write_shards(folder: Path, size: int, focal_px: float) -> None:
+def write_shards(folder: Path, size: int, focal_px: float, views: int = 1) -> None:
     """Two shards (the first is kept for validation) of heads drawn as their own landmarks."""
     head, rng = Head.load(), np.random.default_rng(7)
     extra = {"camera": ((20,), np.float32), "coefficients": ((152,), np.float32)}
     writer = ShardWriter(folder, 6, size, extra)
-    for _ in range(12):
-        identity = torch.from_numpy(rng.normal(0, 0.4, 100)).float()
-        expression = torch.from_numpy(rng.uniform(0, 0.4, 52)).float()
+    for number in range(12):
+        if number % views == 0:
+            identity = torch.from_numpy(rng.normal(0, 0.4, 100)).float()
+            expression = torch.from_numpy(rng.uniform(0, 0.4, 52)).float()
         rotations = torch.from_numpy(rng.normal(0, 0.15, (4, 3))).float()
         translation = torch.tensor([0.0, 0.0, 0.8])
         vertices = head(identity, expression, rotations, translation)
@@ -150,6 +151,33 @@ def test_the_closer_look_is_added_to_a_network_without(
 def _saved(trainer: Trainer) -> Path:
     trainer.save()
     return trainer.settings.out / CHECKPOINT
+
+
+def test_two_views_of_a_face_are_made_to_agree(
+    settings: Infinite3DSettings, tmp_path: Path
+) -> None:
+    write_shards(tmp_path / "views", CROP, 520.0, views=2)
+    pool = SamplePool([tmp_path / "views"], {})
+    maker = BatchMaker(pool, None, settings.augment, 1, twin_share=1.0)
+    windows = maker.windows(8, 128)
+    assert 0 < len(windows.twins) < 4  # those that were both mirrored, or both not
+    truth = windows.truth.canonical
+    first, second = windows.twins.unbind(1)
+    skull = Head.load().skin_weights[:, 1] > 0.99
+    assert (truth[first] - truth[second])[:, skull].abs().mean() < 1e-4
+    assert not torch.equal(windows.images[first], windows.images[second])
+    alone = LossWeights(*[0.0] * len(fields(LossWeights)))
+    trainer = Trainer(
+        replace(settings, frame_share=0.0, weights=replace(alone, twins=1.0), learning_rate=3e-4)
+    )
+    trainer.start()
+    losses = [trainer.step(Step(windows, None))["twins"] for _ in range(25)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert not len(
+        BatchMaker(SamplePool(settings.shards, {}), None, settings.augment, 1, 1.0)
+        .windows(4, 128)
+        .twins
+    )
 
 
 def test_a_budget_of_steps(settings: Infinite3DSettings) -> None:
