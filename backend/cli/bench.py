@@ -24,12 +24,13 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "bake": ("backend.evaluate.bake", "Visibility and texture of heads with a known skin"),
     "service": ("backend.server.bench", "Latency, throughput, cancelling, kills, junk"),
     "faces": ("backend.evaluate.faces", "Landmarks on photographs with points set by hand"),
+    "training": ("backend.evaluate.training_speed", "Images a second rendered, prepared, trained"),
     "video": ("backend.evaluate.video", "Jitter on footage, and motion against a known truth"),
 }
 """Name, module with `run(settings) -> dict of figures`, and a sentence for each benchmark.
 
 A module's `COLUMNS` are prefixes of names whose figures are a column of the table of their own."""
-NEED_DATA = ("faces",)
+NEED_DATA = ("faces", "training")
 """Those that measure on nothing that the package ships."""
 
 

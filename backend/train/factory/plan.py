@@ -63,6 +63,8 @@ class Machine:
     """Threads of torch."""
     workers: int = 1
     """Processes that render."""
+    loaders: int = 0
+    """Processes that make the dense network's batches; 0 for a thread, enough for a CPU."""
 
 
 # Samples to render: number, seed, and what the heads wear and are.
@@ -227,7 +229,8 @@ class _Builder:
             settings = TrainSettings(
                 shards=shards, out=self.out / name, batch_size=16, imagenet=self.material.imagenet,
                 start_from=None if before is None else self.out / before / CHECKPOINT,
-                device=self.machine.device, threads=self.machine.threads, **self._minutes(row),
+                device=self.machine.device, threads=self.machine.threads,
+                workers=self.machine.loaders, **self._minutes(row),
             )  # fmt: skip
             needs = tuple(n for n in data if n != "frames") + ((before,) if before else ())
             stages.append(self._training(name, "the dense network", settings, *needs))
