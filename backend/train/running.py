@@ -164,7 +164,7 @@ class TrainingRun(ABC, Generic[NetT]):
         last_save = last_validation = last_log = last = time.monotonic()
         sums: dict[str, list[float]] = {}
         first_sample = self.samples
-        while self.progress < 1.0 and time.monotonic() < _PIECE_END.get():
+        while self.progress < 1.0:
             for name, value in step().items():
                 sums.setdefault(name, []).append(value)
             now = time.monotonic()
@@ -189,6 +189,8 @@ class TrainingRun(ABC, Generic[NetT]):
             if validate is not None and (now - last_validation > run.validate_seconds or done):
                 log_row(run.out / "validation.csv", {"minutes": self.seconds / 60, **validate()})
                 last_validation = now
+            if now >= _PIECE_END.get():  # after a step at least: every piece gets further
+                break
 
 
 class StepsAhead(Generic[PlanT, StepT]):
