@@ -7,7 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Piece:
 
     end: float
     """On the monotonic clock."""
+    must_advance: bool = False
+    """Whether to get a little further though it is over: no call is for nothing."""
 
     @classmethod
     def of(cls, minutes: float | None) -> Piece:
@@ -134,19 +136,23 @@ class Factory:
     def run(self, piece: Piece, say: Callable[[str], None] = print) -> bool:
         """Go on until all is done or the piece is over; whether all is done.
 
+        The first stage that is not done is always worked on.
+
         Raises: BadInputError where a stage was made with other settings or from what is no longer
         there, and whatever a stage raises.
         """
         ids: dict[str, str] = {}
+        has_worked = False
         for number, stage in enumerate(self.stages, 1):
             head = f"[{number}/{len(self.stages)}] {stage.name}"
             marker = self._take_up(stage, ids)
             if not marker.is_done:
-                if piece.is_over:
+                if piece.is_over and has_worked:
                     say(f"{head}: is next. The same command goes on.")
                     return False
                 say(f"{head}: {stage.sentence}")
-                marker = self._work(stage, marker, piece)
+                marker = self._work(stage, marker, replace(piece, must_advance=not has_worked))
+                has_worked = True
                 if not marker.is_done:
                     say(
                         f"{head}: {marker.seconds / 60:.1f} minutes so far. The same command "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_BASE_ERROR = 2e-4
 """Metres, median: a training base that is further off belongs to another head."""
-_LEAST_SECONDS = 3.0
+_LEAST_SECONDS = 10.0
 """A training that could not run for so long is left for the next piece."""
 
 
@@ -140,7 +140,7 @@ def render(s: Fill, piece: Piece) -> bool:
 
 def train(s: TrainSettings | Infinite3DSettings, piece: Piece) -> bool:
     """Train until the budget is spent."""
-    if piece.seconds_left < _LEAST_SECONDS:
+    if piece.seconds_left < _LEAST_SECONDS and not piece.must_advance:
         return False
     with piece_until(piece.end):
         if isinstance(s, TrainSettings):

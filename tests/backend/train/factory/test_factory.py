@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from backend.detect.infinite3d.weights_file import load_infinite3d
 from backend.detect.weights_file import load_network
@@ -15,10 +16,14 @@ from backend.errors import BadInputError
 from backend.head import Head
 from backend.head.landmarks import layout
 from backend.train import portraits_points
+from backend.train.dense_net import TrainSettings
 from backend.train.dress import dress
 from backend.train.factory.commands import FactorySettings, run
 from backend.train.factory.plan import Machine, Material, plan
+from backend.train.factory.stages import Piece
+from backend.train.factory.work import train
 from backend.train.renderer import FaceRenderer, FaceState
+from backend.train.running import CHECKPOINT
 from backend.train.sampling import Light
 from backend.train.shards import ShardReader
 
@@ -128,27 +133,33 @@ def test_from_nothing_to_weights(
 
 
 def test_pieces_add_up(material: Material, tmp_path: Path) -> None:
-    material = Material(scanned=material.scanned, assets=material.assets, base=material.base)
-    settings = FactorySettings(
-        tmp_path, material, scale=0.0004, minutes_per_piece=1e-4, until="dense1"
-    )
-    done, calls = [], 0
-    while not run(settings):
+    only = Material(assets=material.assets, base=material.base)
+    settings = FactorySettings(tmp_path / "cut", only, scale=0.0004, minutes_per_piece=0.0)
+    shards, calls = [], 0
+    while not run(replace(settings, until="crops")):
         calls += 1
-        assert calls < 40
-        done.append(len(list(tmp_path.glob("shards/*/shard-*"))))
-        if calls == 8:  # the rest of the renderings need not be cut as well
-            settings = replace(settings, minutes_per_piece=None)
-    assert calls >= 4
-    steps = np.diff(done[:8])
-    assert (steps >= 0).all() and steps.max() == 1  # a shard a call, never half of one
-    whole = FactorySettings(tmp_path / "whole", material, scale=0.0004, until="crops")
-    assert run(whole)
-    one, other = (ShardReader(f / "shards/crops") for f in (tmp_path, whole.out))
+        shards.append(len(list(settings.out.glob("shards/crops/shard-*"))))
+    assert calls >= 4  # assets, base and every shard but the last
+    assert set(np.diff(shards)) == {0, 1}  # never half a shard, never two
+    whole = replace(settings, out=tmp_path / "whole", minutes_per_piece=None)
+    assert run(replace(whole, until="crops"))
+    one, other = (ShardReader(f / "shards/crops") for f in (settings.out, whole.out))
     assert len(one) == len(other)
     for i in (0, len(one) - 1):  # cut or not, the same images
         assert np.array_equal(one[i]["images"], other[i]["images"])
         assert np.array_equal(one[i]["coefficients"], other[i]["coefficients"])
+    # A training goes on from the step at which the last piece ended.
+    training = TrainSettings(
+        shards=(whole.out / "shards/crops",), out=tmp_path / "run", batch_size=4
+    )
+    over = Piece.of(0.0)
+    assert not train(training, over) and not training.out.exists()
+    steps = []
+    for _ in range(2):
+        assert not train(training, replace(over, must_advance=True))
+        state = torch.load(training.out / CHECKPOINT, weights_only=True)
+        steps.append((state["step_count"], state["samples"]))
+    assert steps == [(1, 4), (2, 8)]
 
 
 def test_several_processes_fill_one_folder(material: Material, tmp_path: Path) -> None:

@@ -51,10 +51,13 @@ def test_stages_go_on_and_are_not_done_twice(tmp_path: Path) -> None:
     assert (tmp_path / "b.txt").read_text().count("line") == 1
 
 
-def test_nothing_is_begun_when_the_piece_is_over(tmp_path: Path) -> None:
+def test_every_call_gets_further_and_no_more_than_that(tmp_path: Path) -> None:
     said: list[str] = []
-    assert not Factory(tmp_path, [stage(tmp_path, "a")]).run(Piece.of(0.0), said.append)
-    assert not (tmp_path / "a.txt").exists() and "next" in said[-1]
+    stages = [stage(tmp_path, "a", lines=1), stage(tmp_path, "b", lines=1)]
+    assert not Factory(tmp_path, stages).run(Piece.of(0.0), said.append)
+    assert (tmp_path / "a.txt").exists() and not (tmp_path / "b.txt").exists()
+    assert "b: is next" in said[-1]
+    assert Factory(tmp_path, stages).run(Piece.of(0.0), said.append)
 
 
 def test_a_failure_leaves_the_stage_begun(tmp_path: Path) -> None:
