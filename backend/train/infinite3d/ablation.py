@@ -1,9 +1,11 @@
 """The paper's Table 3 on our data: ``python -m backend.train.infinite3d.ablation --help``.
 
 Every row trains the same network with some of its parts for the same number of steps, and is
-measured on rendered frames that no row has seen. Rows with a spatial transformer spend a part of
-every step on whole frames, which the others cannot use. The row with views that agree needs shards
-of several views (``mien render data --views 2``).
+measured on rendered frames that no row has seen. A spatial transformer that starts from nothing
+finds no face within so few steps, and everything behind it would learn on windows without one: it
+first learns alone, from the true regions. Rows with a transformer spend a part of every step on
+whole frames, which the others cannot use. The row with views that agree needs shards of several
+views (``mien render data --views 2``).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from backend.detect.windows import ROI_SCALE, Window, crop, roi
 from backend.train.batches import BACKGROUND, SamplePool
 from backend.train.infinite3d.settings import Infinite3DSettings
 from backend.train.infinite3d.trainer import WEIGHTS, run
+from backend.train.running import CHECKPOINT
 from backend.train.shards import decode_points
 
 _BASELINE: dict[str, Any] = {
@@ -62,6 +65,8 @@ class AblationSettings:
 
     training: Infinite3DSettings = field(default_factory=lambda: Infinite3DSettings(steps=900))
     """What all rows share; `out` gets a folder a row and table.csv."""
+    transformer_steps: int = 1200
+    """In which a row's transformer learns alone, from 32 frames each; rows share it."""
     count: int = 240
     """Frames to measure on."""
     seed: int = 1
@@ -114,6 +119,8 @@ def run_ablation(settings: AblationSettings) -> dict[str, dict[str, float]]:
     for number, (name, parts) in enumerate(ROWS.items()):
         out = shared.out / f"row{number}"
         row = replace(shared, out=out, resume=True, **{**_BASELINE, **parts})
+        if row.normalisation != "none":
+            row = replace(row, transformer_from=_transformer(row, settings))
         run(row)
         torch.set_num_threads(shared.threads)
         pool = SamplePool(shared.frames, {BACKGROUND: 0.0})
@@ -127,6 +134,19 @@ def run_ablation(settings: AblationSettings) -> dict[str, dict[str, float]]:
         print(name, table[name], flush=True)
         _write(shared.out / "table.csv", table)
     return table
+
+
+def _transformer(row: Infinite3DSettings, settings: AblationSettings) -> Path:
+    """Train the transformer that rows of this normalisation start from; its checkpoint."""
+    alone = replace(
+        row,
+        out=settings.training.out / f"transformer_{row.normalisation}",
+        frame_share=1.0,
+        batch_size=32,
+        steps=settings.transformer_steps,
+    )
+    run(alone)
+    return alone.out / CHECKPOINT
 
 
 def _write(path: Path, table: dict[str, dict[str, float]]) -> None:
