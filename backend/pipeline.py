@@ -13,7 +13,7 @@ from backend.detect.window_detector import Quality
 from backend.device import choose_device
 from backend.errors import NoFaceError
 from backend.events import model_result
-from backend.fit import fit_shot
+from backend.fit import corrected_head, fit_shot
 from backend.footage import Footage
 from backend.head import Head
 from backend.settings import TrackSettings
@@ -79,6 +79,13 @@ def run_track(
     else:
         fit = join_previews(head, shot)
     report.check()
+    if fit.correction is not None and fit.joint_correction is not None:
+        # From here on the head is this person's.
+        head = corrected_head(
+            head,
+            torch.from_numpy(fit.correction),
+            torch.from_numpy(fit.joint_correction),
+        )
 
     model = model_result(head, torch.as_tensor(fit.identity).to(device), is_final=True)
     report.result(model)

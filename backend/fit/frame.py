@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 from backend.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from backend.head import Head
 
-from .posed_points import State
 from .problem import MOTION, Free, Problem
 from .settings import FitSettings, FrameFit
 from .stages import LOOSE_SIGMAS
+from .state import State, one_camera
+from .views import pixels_of
 
 COLD_ITERATIONS, FRAME_ITERATIONS = 4, 5
 # The last frame's fit is a good start while it lies within this share of the face's size.
@@ -35,10 +36,11 @@ def fit_frame(
     (100,), the mean where None. The focal length is the settings', or that of the starting field
     of view. Raises: NoFaceError where too few landmarks are finite, BadInputError.
     """
-    settings = replace(settings or FitSettings(), tolerance=TOLERANCE)
+    # Nor need lids and lips be kept out of what they touch.
+    settings = replace(settings or FitSettings(), tolerance=TOLERANCE, intersection_weight=0.0)
     problem = Problem.of(
-        head, layout_name, np.asarray(landmarks_2d)[None], np.asarray(landmark_sigma)[None],
-        np.ones(1, bool), image_size, settings,
+        head, layout_name, np.asarray(landmarks_2d)[None, None],
+        np.asarray(landmark_sigma)[None, None], np.ones(1, bool), image_size, settings,
     )  # fmt: skip
     state = None if previous is None else _resume(problem, previous, identity)
     if state is None:
@@ -49,7 +51,7 @@ def fit_frame(
         state.expression[0].clamp(0, 1).cpu().numpy().astype(np.float32),
         rotmat_to_rotvec(state.rotmat)[0].cpu().numpy().astype(np.float32),
         state.translation[0].cpu().numpy().astype(np.float32),
-        float(state.log_focal.exp()),
+        float(state.log_focal[0].exp()),
         result.costs[-1],
     )
 
@@ -57,19 +59,18 @@ def fit_frame(
 def _resume(problem: Problem, previous: FrameFit, identity: ArrayLike | None) -> State | None:
     """The last frame's parameters as a start; None where they are too far off."""
     template = problem.points.template
-    state = State(
+    state = one_camera(
         problem.tensor(previous.expression)[None],
         rotvec_to_rotmat(problem.tensor(previous.rotations))[None],
         problem.tensor(previous.translation)[None],
         template.new_zeros(problem.points.identity_basis.shape[-1]),
-        template.new_tensor(problem.focal_start).log(),
+        problem.tensor(problem.focal_start).log()[0],
     )
     state = _with_identity(problem, state, identity)
-    error = (problem.points.pixels(state, problem.centre) - problem.target.landmarks_2d).norm(
-        dim=-1
-    )
-    seen = problem.target.precision > 0
-    return state if float(error[seen].median()) < NEAR_ENOUGH * problem.size[0] else None
+    pixels = pixels_of(problem.points.pose(state).points, state, problem.centres)
+    error = (pixels - problem.target.landmarks_2d).norm(dim=-1)
+    near = float(error[problem.target.seen()].median()) < NEAR_ENOUGH * problem.size[0]
+    return state if near else None
 
 
 def _with_identity(problem: Problem, state: State, identity: ArrayLike | None) -> State:

@@ -1,9 +1,11 @@
-"""Landmarks as a function of the fit's parameters, with the analytic Jacobian beside it.
+"""Points of the posed head as a function of the fit's parameters, with the derivative beside it.
 
-State of a frame: expression (52), rotation matrices of the 4 joints, translation (3); of the shot:
-identity (100) and the logarithm of the focal length. Rotations step by left increments,
-R <- exp(delta) R: the root's in the camera frame, the others' in their parent's.
-Columns of a frame's Jacobian: expression, 3 per joint, translation; of the shot's: identity, focal.
+The whole mesh is never posed. A point's Jacobian is that of linear blend skinning,
+
+    dp = T (X dpsi + B dbeta) + sum_j a_j x dtheta_j + dt + (what moves the joints' centres) dbeta,
+
+and is formed only after multiplication from the left by rows that a caller gives, so that what a
+camera sees of a point (2 rows) and what several cameras see of it together (3 rows) cost alike.
 """
 
 from __future__ import annotations
@@ -13,69 +15,47 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from backend.geometry.cameras import project, project_jacobian
-from backend.geometry.rotations import rotvec_to_rotmat
 from backend.head import Head
 from backend.head.landmarks import LandmarkLayout
 from backend.head.model import JOINT_PARENTS
 
-N_JOINTS = 4
+from .state import N_JOINTS, State
+
 # The joints that turn with each joint, itself included.
 BELOW = ((0, 1, 2, 3), (1, 2, 3), (2,), (3,))
 
 
 @dataclass(frozen=True)
-class State:
-    """Parameters of F frames and of the shot."""
+class Posed:
+    """Points of F frames, camera frame of the first camera, with what their derivative needs."""
 
-    expression: Tensor
-    """(F,52)"""
-    rotmat: Tensor
-    """(F,4,3,3)"""
-    translation: Tensor
-    """(F,3)"""
-    identity: Tensor
-    """(100,)"""
-    log_focal: Tensor
-    """()"""
-
-    def step(self, frame: Tensor, shared: Tensor) -> State:
-        """The state after increments frame (F,67) and shared (101,)."""
-        k = self.expression.shape[-1]
-        turn = frame[:, k : k + 3 * N_JOINTS].reshape(-1, N_JOINTS, 3)
-        return State(
-            self.expression + frame[:, :k],
-            rotvec_to_rotmat(turn) @ self.rotmat,
-            self.translation + frame[:, k + 3 * N_JOINTS :],
-            self.identity + shared[:-1],
-            self.log_focal + shared[-1],
-        )
-
-    def frames(self, rows: Tensor | slice) -> State:
-        """The same shot with some of the frames."""
-        return replace(
-            self, expression=self.expression[rows], rotmat=self.rotmat[rows],
-            translation=self.translation[rows],
-        )  # fmt: skip
-
-    def with_frames(self, rows: Tensor, part: State) -> State:
-        """This shot with the frames in rows, and all that is shared, from `part`."""
-        return State(
-            self.expression.index_copy(0, rows, part.expression),
-            self.rotmat.index_copy(0, rows, part.rotmat),
-            self.translation.index_copy(0, rows, part.translation),
-            part.identity, part.log_focal,
-        )  # fmt: skip
+    points: Tensor
+    """(F,L,3) metres."""
+    bind: Tensor
+    """(F,L,3) before posing."""
+    blended: Tensor
+    """(F,L,3,3) rotation of a point."""
+    rotation: Tensor
+    """(F,4,3,3) of the joints in the world."""
+    offset: Tensor
+    """(F,4,3)"""
+    centres: Tensor
+    """(4,3) joint centres before posing."""
+    local: Tensor
+    """(F,4,3,3) of the joints in their parent's frame."""
 
 
 @dataclass(frozen=True)
-class PixelJacobian:
-    """Derivatives of the projections of F frames."""
+class RowJacobian:
+    """Rows times the derivatives of F frames' points."""
 
     by_frame: Tensor
-    """(F,L,2,67) by the frame's own parameters."""
-    by_shared: Tensor | None
-    """(F,L,2,101) by identity and focal length, where asked for."""
+    """(F,L,r,E+16) by expression, rotations, translation, and zoom as it was given."""
+    by_identity: Tensor | None
+    """(F,L,r,K)"""
+    factor: Tensor | None
+    """(L,r,F,15): `by_identity` is this times `PosedPoints.identity_factor` (L,15,K), which no
+    frame changes."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +65,15 @@ class PosedPoints:
     template: Tensor
     """(L,3) metres."""
     expression_basis: Tensor
-    """(L,3,52)"""
+    """(L,3,E)"""
     identity_basis: Tensor
-    """(L,3,100)"""
+    """(L,3,K)"""
     skin: Tensor
     """(L,4) skinning weights at the points."""
     joints_template: Tensor
     """(4,3)"""
     joints_basis: Tensor
-    """(4,3,100)"""
+    """(4,3,K)"""
 
     @classmethod
     def of(cls, head: Head, layout: LandmarkLayout) -> PosedPoints:
@@ -102,8 +82,12 @@ class PosedPoints:
         Skinning weights are taken at the point, not at its triangle's corners: the two differ on
         the neck alone, by less than a third of a millimetre.
         """
-        corners = torch.from_numpy(layout.vertices).to(head.template.device)
-        weights = torch.from_numpy(layout.barycentric).to(head.template)
+        return cls.at(head, torch.from_numpy(layout.vertices), torch.from_numpy(layout.barycentric))
+
+    @classmethod
+    def at(cls, head: Head, corners: Tensor, barycentric: Tensor) -> PosedPoints:
+        """The points of barycentric weights (L,3) on vertices (L,3)."""
+        corners, weights = corners.to(head.template.device), barycentric.to(head.template)
 
         def at(x: Tensor) -> Tensor:
             return (x[..., corners, :] * weights[..., None]).sum(-2)
@@ -117,15 +101,23 @@ class PosedPoints:
             head.joints_identity_basis.permute(1, 2, 0).contiguous(),
         )
 
-    def subset(self, rows: Tensor) -> PosedPoints:
+    def subset(self, rows: Tensor | slice) -> PosedPoints:
         """The same for some of the points."""
         return replace(
             self, template=self.template[rows], expression_basis=self.expression_basis[rows],
             identity_basis=self.identity_basis[rows], skin=self.skin[rows],
         )  # fmt: skip
 
-    def _transforms(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
-        """World rotations (F,4,3,3), offsets (F,4,3) and joint centres (4,3) in the bind pose."""
+    def with_correction(self, basis: Tensor, joints_basis: Tensor) -> PosedPoints:
+        """With more identity coefficients: basis (L,3,M) at the points, (4,3,M) at the joints."""
+        return replace(
+            self,
+            identity_basis=torch.cat([self.identity_basis, basis], -1),
+            joints_basis=torch.cat([self.joints_basis, joints_basis], -1),
+        )
+
+    def pose(self, state: State) -> Posed:
+        """Pose the points of all frames."""
         centres = self.joints_template + self.joints_basis @ state.identity
         world_r: list[Tensor] = []
         world_t: list[Tensor] = []
@@ -138,75 +130,68 @@ class PosedPoints:
             else:
                 world_r.append(world_r[parent] @ local)
                 world_t.append(_apply(world_r[parent], offset) + world_t[parent])
-        return torch.stack(world_r, 1), torch.stack(world_t, 1), centres
+        rotation, offset = torch.stack(world_r, 1), torch.stack(world_t, 1)
+        bind = self.bind(state)
+        blended = (self.skin @ rotation.flatten(2)).unflatten(-1, (3, 3))
+        points = _apply(blended, bind) + self.skin @ offset
+        return Posed(points, bind, blended, rotation, offset, centres, state.rotmat)
 
-    def _bind(self, state: State) -> Tensor:
+    def bind(self, state: State) -> Tensor:
+        """Points (F,L,3) before posing, head frame."""
         count, k = len(self.template), state.expression.shape[-1]
         moved = state.expression @ self.expression_basis.reshape(-1, k).T
         return self.template + self.identity_basis @ state.identity + moved.view(-1, count, 3)
 
-    def positions(self, state: State) -> Tensor:
-        """Points (F,L,3), camera frame, metres."""
-        rotation, offset, _ = self._transforms(state)
-        blended = torch.einsum("lj,fjab->flab", self.skin, rotation)
-        return _apply(blended, self._bind(state)) + self.skin @ offset
+    def identity_factor(self) -> Tensor:
+        """(L,15,K): the basis of every point and, the same for all, of the joints' centres."""
+        joints = self.joints_basis.reshape(1, 3 * N_JOINTS, -1)
+        return torch.cat([self.identity_basis, joints.expand(len(self.template), -1, -1)], 1)
 
-    def pixels(self, state: State, centre: Tensor) -> Tensor:
-        """Projections (F,L,2), Wood et al.: x = Pi X M(beta, psi, theta).
+    def rows(self, posed: Posed, through: Tensor, identity: bool, by_zoom: Tensor) -> RowJacobian:
+        """Rows through (F,L,r,3) times the points' derivatives; by_zoom (F,L,r,1) is carried on."""
+        # Rows are kept point by point, (L,r,F): one product with a point's basis serves all frames.
+        bound = _rows_first(through @ posed.blended)
+        own = torch.cat(
+            [
+                _by_basis(bound, self.expression_basis),
+                _rows_first(self._by_rotation(posed, through)),
+                _rows_first(through),
+                _rows_first(by_zoom),
+            ],
+            dim=-1,
+        ).permute(2, 0, 1, 3)
+        if not identity:
+            return RowJacobian(own, None, None)
+        factor = torch.cat([bound, _rows_first(self._by_centres(posed, through))], dim=-1)
+        by_identity = _by_basis(factor, self.identity_factor())
+        return RowJacobian(own, by_identity.permute(2, 0, 1, 3), factor)
 
-        centre: (2,) principal point, pixels.
-        """
-        return project(self.positions(state), state.log_focal.exp(), centre)
+    def pull_back(self, posed: Posed, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients (F,E+15) and (K,) of a function whose gradient by the points is (F,L,3)."""
+        rows = gradient[:, :, None]
+        bound = (rows @ posed.blended)[:, :, 0]
+        expression = bound.flatten(1) @ self.expression_basis.flatten(0, 1)
+        turn = self._by_rotation(posed, rows).sum((1, 2))
+        identity = bound.sum(0).flatten() @ self.identity_basis.flatten(0, 1)
+        centres = self._by_centres(posed, rows).sum((0, 1, 2))
+        identity = identity + centres @ self.joints_basis.flatten(0, 1)
+        return torch.cat([expression, turn, gradient.sum(1)], -1), identity
 
-    def pixels_jacobian(
-        self, state: State, centre: Tensor, shared: bool = True
-    ) -> tuple[Tensor, PixelJacobian]:
-        """Projections (F,L,2) and their derivatives, those by shared parameters if `shared`."""
-        rotation, offset, centres = self._transforms(state)
-        bind = self._bind(state)
-        blended = torch.einsum("lj,fjab->flab", self.skin, rotation)
-        points = _apply(blended, bind) + self.skin @ offset
-        focal = state.log_focal.exp()
-        by_point, by_focal = project_jacobian(points, focal)
-        # d pixel / d bind position. Rows are kept point by point, (L,2,F): one product with a
-        # point's basis then serves all frames.
-        through = _rows_first(by_point @ blended)
-        columns = [
-            _by_basis(through, self.expression_basis),
-            _rows_first(self._by_rotation(bind, rotation, offset, centres, by_point)),
-            _rows_first(by_point),
-        ]
-        own = sum(x.shape[-1] for x in columns)
-        if shared:
-            centre_moves = self._by_centres(rotation, state, by_point)
-            columns.append(_by_basis(through, self.identity_basis) + _rows_first(centre_moves))
-            columns.append(_rows_first(by_focal[..., None]))
-        jacobian = torch.cat(columns, dim=-1).permute(2, 0, 1, 3)
-        return (
-            project(points, focal, centre),
-            PixelJacobian(jacobian[..., :own], jacobian[..., own:] if shared else None),
-        )
-
-    def _by_centres(self, rotation: Tensor, state: State, by_point: Tensor) -> Tensor:
-        """(F,L,2,100): how identity, by moving joint centres, moves what turns about them."""
-        eye = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
-        moves, shares = [], []
+    def _by_centres(self, posed: Posed, through: Tensor) -> Tensor:
+        """(F,L,r,12): rows times how the joints' centres move what turns about them."""
+        eye = torch.eye(3, dtype=through.dtype, device=through.device)
+        columns = []
         for joint, parent in enumerate(JOINT_PARENTS):
-            hold = eye - state.rotmat[:, joint]
-            moves.append(
-                (hold if parent < 0 else rotation[:, parent] @ hold) @ self.joints_basis[joint]
-            )
-            shares.append(self.skin[:, list(BELOW[joint])].sum(-1))
-        # (F,2L,12) @ (F,12,100)
-        weighted = torch.stack([s[:, None, None] * by_point for s in shares], dim=-2)
-        product = weighted.flatten(-2).flatten(1, 2) @ torch.cat(moves, dim=1)
-        return product.view(*by_point.shape[:-1], -1)
+            hold = eye - posed.local[:, joint]
+            hold = hold if parent < 0 else posed.rotation[:, parent] @ hold
+            share = self.skin[:, list(BELOW[joint])].sum(-1)
+            columns.append(share[:, None, None] * (through @ hold[:, None]))
+        return torch.cat(columns, -1)
 
-    def _by_rotation(
-        self, bind: Tensor, rotation: Tensor, offset: Tensor, centres: Tensor, by_point: Tensor
-    ) -> Tensor:
-        """(F,L,2,12): derivative by the left increments of the four joints."""
-        pivots = _apply(rotation, centres) + offset
+    def _by_rotation(self, posed: Posed, through: Tensor) -> Tensor:
+        """(F,L,r,12): rows times the derivative by the left increments of the four joints."""
+        bind, rotation, offset = posed.bind, posed.rotation, posed.offset
+        pivots = _apply(rotation, posed.centres) + offset
         # Where each joint alone would carry the points, weighted: 4 times (F,L,3).
         carried = [
             self.skin[:, j, None] * (bind @ rotation[:, j].transpose(-1, -2) + offset[:, None, j])
@@ -217,7 +202,7 @@ class PosedPoints:
             share = self.skin[:, list(reach)].sum(-1)[:, None]
             arm = sum(carried[j] for j in reach) - share * pivots[:, None, joint]
             # b . (delta x arm) = delta . (arm x b), delta being given in the parent's frame.
-            turn = torch.linalg.cross(arm[:, :, None].expand_as(by_point), by_point)
+            turn = torch.linalg.cross(arm[:, :, None].expand_as(through), through)
             parent = JOINT_PARENTS[joint]
             columns.append(turn if parent < 0 else turn @ rotation[:, None, parent])
         return torch.cat(columns, dim=-1)
@@ -229,12 +214,12 @@ def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
 
 
 def _rows_first(x: Tensor) -> Tensor:
-    """(F,L,2,C) as (L,2,F,C)."""
+    """(F,L,r,C) as (L,r,F,C)."""
     return x.permute(1, 2, 0, 3)
 
 
 def _by_basis(through: Tensor, basis: Tensor) -> Tensor:
-    """(L,2,F,3) times (L,3,K): (L,2,F,K)."""
-    count, two, frames, three = through.shape
-    product = torch.bmm(through.reshape(count, two * frames, three), basis)
-    return product.view(count, two, frames, -1)
+    """(L,r,F,n) times (L,n,K): (L,r,F,K)."""
+    count, r, frames, n = through.shape
+    product = torch.bmm(through.reshape(count, r * frames, n), basis)
+    return product.view(count, r, frames, -1)

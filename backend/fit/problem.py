@@ -1,4 +1,4 @@
-"""A fit's observations, cleaned and on the head's device, and minimisations over parts of it."""
+"""A fit's observations on the head's device, and minimisations over parts of its parameters."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backend.errors import BadInputError, NoFaceError
+from backend.errors import BadInputError
 from backend.geometry.cameras import focal_from_field_of_view
 from backend.geometry.rotations import rotvec_to_rotmat
 from backend.head import GaussianMixture, Head
 from backend.head.landmarks import layout
 
 from . import start
+from .correction import CorrectionBasis, correction_basis
 from .energy import Energy
-from .posed_points import PosedPoints, State
-from .settings import FitSettings
+from .intersection import Intersection
+from .observations import Observations, clean
+from .pins import add_pins, locate_pins
+from .posed_points import PosedPoints
+from .settings import Constraints, FitSettings, Rig, ShotFit
 from .solver import Minimisation, minimise
+from .state import CAMERA_SIZE, POSE_SIZE, State, one_camera
 from .terms import Target
 
-# A frame with fewer of its landmarks counts as one without a face.
-LEAST_SEEN = 0.2
+# Points of the temporal term: neighbours move alike.
+MOVING = 80
 
 
 class Free(enum.Flag):
@@ -39,101 +44,173 @@ class Free(enum.Flag):
     JOINTS = enum.auto()
     """Rotations of head and eyes."""
     IDENTITY = enum.auto()
+    """With the correction, where there is one."""
     FOCAL = enum.auto()
+    ZOOM = enum.auto()
+    CAMERAS = enum.auto()
+    """Where all cameras but the first stand."""
 
 
 MOTION = Free.POSE | Free.EXPRESSION | Free.JOINTS
+SHARED = Free.IDENTITY | Free.FOCAL | Free.CAMERAS
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The observations of F frames of one shot."""
+    """The observations of F frames in C cameras."""
 
+    head: Head
+    layout_name: str
     points: PosedPoints
+    """The layout's, and those that are pinned after them."""
     prior: GaussianMixture
     settings: FitSettings
     target: Target
-    centre: Tensor
-    """(2,) principal point, pixels."""
-    focal_start: float
-    """Pixels: fixed, or where the solve starts."""
-    found: NDArray[np.bool_]
-    """(F,) frames with landmarks."""
-    landmarks_2d: NDArray[np.float64]
-    """(F,L,2) pixels; where there is none, the middle of the others."""
-    sigma: NDArray[np.float64]
-    """(F,L) pixels, infinite where there is no landmark."""
-    size: NDArray[np.float64]
-    """(F,) size of the face, pixels; the typical one where it is not found."""
+    centres: Tensor
+    """(C,2) principal points, pixels."""
+    focal_start: NDArray[np.float64]
+    """(C,) pixels: fixed, or where the solve starts."""
+    observed: Observations
+    reference: int
+    """The camera that sees most of the face: frames are chosen and linked by it."""
+    low: Tensor
+    high: Tensor
+    intersection: Intersection | None
+    correction: CorrectionBasis | None = None
 
     @classmethod
     def of(
         cls, head: Head, layout_name: str, landmarks_2d: ArrayLike, landmark_sigma: ArrayLike,
         found: ArrayLike, image_size: tuple[int, int], settings: FitSettings,
+        constraints: Constraints | None = None, rig: Rig | None = None,
     ) -> Problem:  # fmt: skip
-        """Check and clean observations: landmarks (F,L,2), sigma (F,L), found (F,).
+        """Check and clean landmarks (F,C,L,2); see `observations.clean`.
 
-        Landmarks that are not finite, or whose sigma is not positive and finite, do not count.
         Raises: BadInputError for shapes and settings that do not fit, NoFaceError without any
         frame that has landmarks.
         """
-        points = _restricted(head, layout_name)
-        seen_2d = np.asarray(landmarks_2d, np.float64)
-        sigma = np.asarray(landmark_sigma, np.float64)
-        marked = np.asarray(found, bool)
-        count = len(points.template)
-        if seen_2d.shape != (len(marked), count, 2) or sigma.shape != (len(marked), count):
-            raise BadInputError(
-                f"landmarks {seen_2d.shape}, sigma {sigma.shape} and found {marked.shape} do not "
-                f"fit the {count} points of {layout_name}"
-            )
         if settings.focal_px is not None and not 0 < settings.focal_px < math.inf:
             raise BadInputError(f"a focal length of {settings.focal_px} px: it must be positive")
-        usable = marked[:, None] & np.isfinite(seen_2d).all(-1) & np.isfinite(sigma) & (sigma > 0)
-        with_face = usable.mean(axis=1) >= LEAST_SEEN
-        if not with_face.any():
-            raise NoFaceError("no frame has a face to fit")
-        usable &= with_face[:, None]
-        seen_2d = _fill(seen_2d, usable)
-        size = start.face_size(np.where(usable[..., None], seen_2d, np.nan))
-        size[~with_face] = np.median(size[with_face])
-        sigma = np.where(usable, np.maximum(sigma, settings.sigma_floor * size[:, None]), np.inf)
+        constraints = constraints or Constraints()
+        points = _restricted(head, layout_name)
+        cameras = np.asarray(landmarks_2d).shape[1] if np.ndim(landmarks_2d) == 4 else 1
         width, height = image_size
+        middle = settings.principal_point or ((width - 1) / 2, (height - 1) / 2)
+        centres = np.repeat([middle], cameras, axis=0).astype(np.float64)
+        begin = settings.focal_px or focal_from_field_of_view(
+            math.radians(settings.field_of_view_deg), width
+        )
+        focal = np.full(cameras, begin)
+        if rig is not None and rig.focal_px is not None:
+            focal = np.asarray(rig.focal_px, np.float64)
+        count = len(points.template)
+        observed = clean(
+            landmarks_2d, landmark_sigma, found, count, centres, focal, settings, constraints
+        )
+        precision = 1.0 / observed.sigma if observed.whitening is None else observed.whitening
         like = head.template
-        return cls(
-            points, head.identity_prior, settings,
-            Target(torch.as_tensor(seen_2d).to(like), torch.as_tensor(1.0 / sigma).to(like)),
-            like.new_tensor([(width - 1) / 2, (height - 1) / 2]),
-            settings.focal_px
-            or focal_from_field_of_view(math.radians(settings.field_of_view_deg), width),
-            with_face, seen_2d, sigma, size,
+        target = Target(
+            like.new_tensor(observed.landmarks_2d), like.new_tensor(precision),
+            like.new_full((count,), settings.robust_sigmas),
         )  # fmt: skip
+        if constraints.pins:
+            points = locate_pins(head, points, constraints.pins)
+            target = add_pins(target, constraints.pins, centres, focal, settings)
+        low, high = _ranges(head, constraints)
+        return cls(
+            head, layout_name, points, head.identity_prior, settings, target,
+            like.new_tensor(centres), focal, observed, int(observed.found.sum(0).argmax()),
+            low, high, _meeting(head) if settings.intersection_weight > 0 else None,
+        )  # fmt: skip
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(F,) frames with a face in any camera."""
+        return self.observed.found.any(1)
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """(F,) of the face in the reference camera, pixels."""
+        return self.observed.size[:, self.reference]
+
+    @property
+    def moving(self) -> Tensor:
+        """Points of the temporal term."""
+        count = len(layout(self.layout_name))
+        return torch.arange(0, count, max(1, count // MOVING), device=self.centres.device)
 
     def tensor(self, x: ArrayLike) -> Tensor:
         """An array on the fit's device and in its precision."""
         return torch.as_tensor(np.asarray(x)).to(self.points.template)
 
-    def start(self) -> State:
+    def start(self, rig: Rig | None = None) -> State:
         """Poses by PnP of the mean face; frames without a face between their neighbours."""
-        rigid = self.points.template.double().cpu().numpy()
-        centre, focal = self.centre.double().cpu().numpy(), self.focal_start
-        K = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
-        frames = len(self.found)
-        rotvec, translation = np.zeros((frames, 3)), np.zeros((frames, 3))
-        for f in np.flatnonzero(self.found):
-            rotvec[f], translation[f] = start.solve_pose(
-                rigid, self.landmarks_2d[f], self.sigma[f], K
-            )
-        rotvec, translation = start.fill_poses(rotvec, translation, self.found)
+        rigid = self.points.template[: len(layout(self.layout_name))].double().cpu().numpy()
+        poses = start.camera_poses(
+            rigid, self.observed.landmarks_2d, self.observed.sigma, self.observed.found,
+            self.centres.double().cpu().numpy(), self.focal_start,
+        )  # fmt: skip
+        rotmat, offset = start.camera_rig(poses, self.observed.found)
+        if rig is not None:
+            rotmat, offset = rig.rotmat, rig.translation
+        rotvec, translation = start.world_poses(poses, self.observed.found, rotmat, offset)
+        frames = len(rotvec)
         rotations = np.zeros((frames, 4, 3))
         rotations[:, 0] = rotvec
-        rotmat = rotvec_to_rotmat(self.tensor(rotations))
+        turn = rotvec_to_rotmat(self.tensor(rotations))
         neck = self.points.joints_template[0]
         # The root turns about the neck joint: R (x - c) + c + t = R x + t_pnp.
-        translations = self.tensor(translation) + (rotmat[:, 0] @ neck) - neck
-        return State(
-            neck.new_zeros(frames, self.points.expression_basis.shape[-1]), rotmat, translations,
-            neck.new_zeros(self.points.identity_basis.shape[-1]), neck.new_tensor(math.log(focal)),
+        moved = self.tensor(translation) + (turn[:, 0] @ neck) - neck
+        state = one_camera(
+            neck.new_zeros(frames, self.points.expression_basis.shape[-1]), turn, moved,
+            neck.new_zeros(self.points.identity_basis.shape[-1]), neck.new_tensor(0.0),
+        )  # fmt: skip
+        return replace(
+            state, log_focal=self.tensor(np.log(self.focal_start)),
+            camera_rotmat=self.tensor(rotmat), camera_translation=self.tensor(offset),
+        )  # fmt: skip
+
+    def start_from(self, before: ShotFit) -> State:
+        """The parameters of an earlier fit; its correction is projected on this problem's modes."""
+        rotmat = rotvec_to_rotmat(self.tensor(before.rotations))
+        identity = self.tensor(before.identity)
+        size = self.points.identity_basis.shape[-1]
+        state = one_camera(
+            self.tensor(before.expression), rotmat, self.tensor(before.translation), identity,
+            self.tensor(math.log(before.focal_px)),
+        ).with_identity_size(size)  # fmt: skip
+        if self.correction is not None and before.correction is not None:
+            known = self.correction.coefficients(self.tensor(before.correction))
+            state = replace(state, identity=torch.cat([identity, known]))
+        if before.zoom is not None:
+            state = replace(state, zoom=self.tensor(before.zoom).log())
+        if before.rig is not None:
+            assert before.rig.focal_px is not None
+            state = replace(
+                state, log_focal=self.tensor(np.log(before.rig.focal_px)),
+                camera_rotmat=self.tensor(before.rig.rotmat),
+                camera_translation=self.tensor(before.rig.translation),
+            )  # fmt: skip
+        return state
+
+    def energy(
+        self, link: Tensor | None, robust: float, shared: bool = True,
+        rows: Tensor | None = None,
+    ) -> Energy:  # fmt: skip
+        """The energy of all frames, or of some: link (F-1,) couples neighbours.
+
+        robust: deviations beyond which landmarks count less; pins never do.
+        """
+        scale = self.target.robust.clone()
+        scale[: len(layout(self.layout_name))] = robust
+        target = replace(self.target, robust=scale)
+        seen = self.tensor(self.found)
+        if rows is not None:
+            target, seen = target.frames(rows), seen[rows]
+        return Energy(
+            self.points, self.centres, target, seen, self.settings, self.prior,
+            self.tensor(np.median(self.size)), link, self.tensor(np.log(self.focal_start)),
+            self.moving, self.low, self.high, self.intersection, shared,
         )  # fmt: skip
 
     def minimise(
@@ -141,26 +218,18 @@ class Problem:
         rows: NDArray[np.int64] | None = None, link: Tensor | None = None,
         on_iteration: Callable[[int], None] = lambda i: None,
     ) -> tuple[State, Minimisation]:  # fmt: skip
-        """Minimise the energy over the frames `rows` (all where None) and the shared parameters.
-
-        robust: deviations beyond which landmarks count less; link (F-1,) couples neighbours.
-        """
+        """Minimise the energy over the frames `rows` (all where None) and the shared parameters."""
         assert rows is None or link is None
-        target, seen, part = self.target, self.tensor(self.found), state
+        index, part = None, state
         if rows is not None:
-            index = torch.as_tensor(rows, device=self.centre.device)
-            target = Target(target.landmarks_2d[index], target.precision[index])
-            seen, part = seen[index], state.frames(index)
-        energy = Energy(
-            self.points, self.centre, target, seen, self.settings, self.prior,
-            self.tensor(np.median(self.size)), link, self.tensor(math.log(self.focal_start)),
-            robust, shared=bool(free & (Free.IDENTITY | Free.FOCAL)),
-        )  # fmt: skip
+            index = torch.as_tensor(rows, device=self.centres.device)
+            part = state.frames(index)
+        energy = self.energy(link, robust, bool(free & SHARED), index)
         part, report = minimise(
-            part, energy.linearise, energy.cost, *_masks(state, free), iterations,
+            part, energy.linearise, energy.cost, *masks(state, free), iterations,
             self.settings.tolerance, on_iteration,
         )  # fmt: skip
-        return (part if rows is None else state.with_frames(index, part)), report
+        return (part if index is None else state.with_frames(index, part)), report
 
     def components(self) -> list[Problem]:
         """The same problem with each Gaussian of the identity prior alone."""
@@ -175,34 +244,85 @@ class Problem:
             for g in range(len(p.weights))
         ]
 
+    def with_correction(self) -> Problem:
+        """With the coefficients of the free-form correction after the identity's."""
+        basis = _correction(self.head, self.layout_name, 1e-3 * self.settings.correction_mm)
+        lay = layout(self.layout_name)
+        device = self.head.template.device
+        corners = torch.from_numpy(lay.vertices).to(device)
+        at = basis.at(corners, torch.from_numpy(lay.barycentric).to(self.head.template))
+        pinned = len(self.points.template) - len(lay)
+        # Pins are few; they follow the correction through the nearest landmark's modes.
+        if pinned:
+            gap = torch.cdist(self.points.template[len(lay) :], self.points.template[: len(lay)])
+            at = torch.cat([at, at[gap.argmin(1)]])
+        meeting = None
+        if self.intersection is not None:
+            meeting = self.intersection.with_correction(basis)
+        points = self.points.with_correction(at, basis.at_joints())
+        return replace(self, points=points, intersection=meeting, correction=basis)
 
-def _masks(state: State, free: Free) -> tuple[Tensor, Tensor]:
-    """Which of a frame's and of the shared parameters may move: (67,) and (101,) bool."""
-    k = state.expression.shape[-1]
-    frame = torch.zeros(k + 15, dtype=torch.bool, device=state.expression.device)
-    frame[:k] = bool(free & Free.EXPRESSION)
-    frame[k : k + 3] = frame[k + 12 :] = bool(free & Free.POSE)
-    frame[k + 3 : k + 12] = bool(free & Free.JOINTS)
-    shared = torch.zeros(len(state.identity) + 1, dtype=torch.bool, device=frame.device)
-    shared[:-1] = bool(free & Free.IDENTITY)
-    shared[-1] = bool(free & Free.FOCAL)
+
+def masks(state: State, free: Free) -> tuple[Tensor, Tensor]:
+    """Which of a frame's and of the shared parameters may move: (E+16,) and (K+7C,) bool."""
+    e, k = state.expression.shape[-1], len(state.identity)
+    frame = torch.zeros(e + POSE_SIZE, dtype=torch.bool, device=state.expression.device)
+    frame[:e] = bool(free & Free.EXPRESSION)
+    frame[e : e + 3] = frame[e + 12 : e + 15] = bool(free & Free.POSE)
+    frame[e + 3 : e + 12] = bool(free & Free.JOINTS)
+    frame[e + 15] = bool(free & Free.ZOOM)
+    size = k + CAMERA_SIZE * state.n_cameras
+    shared = torch.zeros(size, dtype=torch.bool, device=frame.device)
+    shared[:k] = bool(free & Free.IDENTITY)
+    cameras = shared[k:].view(-1, CAMERA_SIZE)
+    cameras[:, 0] = bool(free & Free.FOCAL)
+    cameras[1:, 1:] = bool(free & Free.CAMERAS)
     return frame, shared
 
 
-def _fill(landmarks_2d: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Landmarks without use, in the middle of their frame's others: they carry no weight."""
-    kept = np.where(usable[..., None], landmarks_2d, 0.0)
-    middle = kept.sum(axis=1) / np.maximum(usable.sum(axis=1), 1)[:, None]
-    return np.where(usable[..., None], kept, middle[:, None])
+def _ranges(head: Head, constraints: Constraints) -> tuple[Tensor, Tensor]:
+    low, high = (
+        head.template.new_zeros(head.n_expression),
+        head.template.new_ones(head.n_expression),
+    )
+    for name, least, most in constraints.expression_ranges:
+        if name not in head.expression_names or not least <= most:
+            raise BadInputError(f"no expression {name!r} in a range from {least} to {most}")
+        low[head.expression_names.index(name)] = least
+        high[head.expression_names.index(name)] = most
+    return low, high
 
 
 _cache: WeakKeyDictionary[Head, dict[tuple[str, str], PosedPoints]] = WeakKeyDictionary()
+_corrections: WeakKeyDictionary[Head, dict[tuple[str, str, float], CorrectionBasis]] = (
+    WeakKeyDictionary()
+)
+_intersections: WeakKeyDictionary[Head, dict[str, Intersection]] = WeakKeyDictionary()
+
+
+def _kind(head: Head) -> str:
+    return f"{head.template.device} {head.template.dtype}"
 
 
 def _restricted(head: Head, layout_name: str) -> PosedPoints:
     """A head's landmark points, kept for the next frame: gathering them takes longer than a fit."""
     kept = _cache.setdefault(head, {})
-    key = (layout_name, f"{head.template.device} {head.template.dtype}")
+    key = (layout_name, _kind(head))
     if key not in kept:
         kept[key] = PosedPoints.of(head, layout(layout_name))
+    return kept[key]
+
+
+def _meeting(head: Head) -> Intersection:
+    kept = _intersections.setdefault(head, {})
+    if _kind(head) not in kept:
+        kept[_kind(head)] = Intersection.of(head)
+    return kept[_kind(head)]
+
+
+def _correction(head: Head, layout_name: str, spread: float) -> CorrectionBasis:
+    kept = _corrections.setdefault(head, {})
+    key = (layout_name, _kind(head), spread)
+    if key not in kept:
+        kept[key] = correction_basis(head, layout(layout_name), spread)
     return kept[key]

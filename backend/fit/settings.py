@@ -40,6 +40,22 @@ class FitSettings:
     """Weight of the squared change of expression between frames."""
     focal_weight: float = 2.0
     """Weight of the squared logarithm of the focal length over its start."""
+    principal_point: tuple[float, float] | None = None
+    """Pixels; the image's centre where not given."""
+    distortion: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """K1, K2, K3 of the radial polynomial of Blender's movie clip; landmarks are undistorted."""
+    zoom: bool = False
+    """Whether the focal length may change within the shot, smoothly."""
+    zoom_weight: float = 2.0
+    """Weight of the squared logarithm of a frame's focal length over the shot's."""
+    zoom_smoothness: float = 2e4
+    """Weight of its squared change from frame to frame: one deviation is half a per cent."""
+    intersection_weight: float = 20.0
+    """Weight of the squared depth, in millimetres, of lids in eyeballs and lips in teeth."""
+    correction_mm: float = 1.0
+    """Deviation of the free-form correction of the person's head; 0 for none."""
+    pin_sigma_px: float = 0.5
+    """Deviation of points that an artist has pinned."""
     key_frames: int = 40
     """Frames from which identity and focal length are solved before the whole shot is."""
     iterations: int = 25
@@ -48,6 +64,48 @@ class FitSettings:
     """A stage ends when an iteration lowers the cost by less than this share."""
     largest_gap: int = 8
     """Frames without a face over which motion is still smoothed."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A point of the head that an artist has set in a frame."""
+
+    frame: int
+    """Row of the shot."""
+    point: str
+    """Name of a landmark, such as ``ibug68/30``, or ``vertex/123``."""
+    position: tuple[float, float]
+    """Pixels, distorted as the footage is."""
+    camera: int = 0
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What an artist knows of a shot."""
+
+    pins: tuple[Pin, ...] = ()
+    ignored_frames: tuple[int, ...] = ()
+    """Frames whose landmarks do not count."""
+    masked: NDArray[np.bool_] | None = None
+    """(F,L) or (F,C,L) landmarks that do not count, such as those under a painted mask."""
+    expression_ranges: tuple[tuple[str, float, float], ...] = ()
+    """Name, least and largest coefficient."""
+    identity: Array | None = None
+    """(100,) of a person who is known: held."""
+    correction: Array | None = None
+    """(N,3) displacement of that person's head, metres."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """C cameras about one another; maps from the first camera's frame to each."""
+
+    rotmat: NDArray[np.float64]
+    """(C,3,3)"""
+    translation: NDArray[np.float64]
+    """(C,3) metres."""
+    focal_px: NDArray[np.float64] | None = None
+    """(C,) where they are known or were solved."""
 
 
 @dataclass(frozen=True)
@@ -81,3 +139,13 @@ class ShotFit:
     """(F,) frames with landmarks; the others are carried by the temporal terms."""
     cost_history: tuple[float, ...]
     """Cost after every accepted step of the last stage."""
+    correction: Array | None = None
+    """(N,3) metres added to the mean head: what the identity's coefficients leave undone."""
+    joint_correction: Array | None = None
+    """(4,3) metres, of the joints' centres."""
+    zoom: Array | None = None
+    """(F,) focal length of a frame over `focal_px`, where it may change."""
+    focal_sd_percent: float = 0.0
+    """Deviation of the focal length under the energy's curvature; 0 where it was given."""
+    rig: Rig | None = None
+    """Of several cameras."""

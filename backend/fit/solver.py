@@ -138,6 +138,34 @@ def solve(
     return step_block, step
 
 
+def shared_deviation(
+    equations: NormalEquations, free_block: Tensor, free_shared: Tensor, at: int
+) -> float:
+    """Deviation of the shared parameter `at` under a density exp(-cost), all others unknown, too.
+
+    The cost is sum r^2, so that its Hessian is twice the equations' matrix. Infinite where the
+    matrix has no inverse.
+    """
+    e = equations
+    b, s = free_block.nonzero()[:, 0], free_shared.nonzero()[:, 0]
+    border = _pick(e.border, b, s).double()
+    block = _damped(_pick(e.block, b, b), 0.0)
+    try:
+        if e.coupling is None:
+            reduced = torch.linalg.solve_triangular(
+                torch.linalg.cholesky(block), border, upper=False
+            )
+        else:
+            reduced = _sweep(block, _pick(e.coupling, b, b).double(), border)[1]
+        toward = reduced.flatten(0, 1)
+        schur = _damped(_pick(e.shared, s, s), 0.0) - toward.T @ toward
+        factor = torch.linalg.cholesky(schur)
+    except torch.linalg.LinAlgError:
+        return float("inf")
+    unit = (s == at).double()[:, None]
+    return float((0.5 * unit.T @ torch.cholesky_solve(unit, factor)).sqrt())
+
+
 def _pick(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return matrix.index_select(-2, rows).index_select(-1, columns)
 

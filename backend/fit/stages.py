@@ -11,15 +11,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backend.errors import CancelledError
+from backend.errors import BadInputError, CancelledError
 from backend.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from backend.head import Head
 
 from . import start
-from .posed_points import State
-from .problem import MOTION, Free, Problem
-from .settings import FitSettings, ShotFit
-from .solver import Minimisation
+from .problem import MOTION, Free, Problem, masks
+from .settings import Constraints, FitSettings, Rig, ShotFit
+from .solver import Minimisation, shared_deviation
+from .state import State
 
 ProgressCallback = Callable[[str, float], None]
 # Far-off starts are pulled in from this many deviations before hands and hair are told apart.
@@ -61,56 +61,157 @@ def fit_shot(
     head: Head, layout_name: str, landmarks_2d: ArrayLike, landmark_sigma: ArrayLike,
     found: ArrayLike, image_size: tuple[int, int], settings: FitSettings | None = None,
     progress: ProgressCallback | None = None, cancelled: Callable[[], bool] | None = None,
+    constraints: Constraints | None = None, before: ShotFit | None = None,
 ) -> ShotFit:  # fmt: skip
     """Fit one identity, one focal length and every frame's pose and expression to a shot.
 
-    Args: landmarks_2d (F,L,2) and landmark_sigma (F,L) pixels of the layout's points; found (F,);
-    image_size (width, height); progress is told (stage, 0 to 1); cancelled is asked before every
-    step. Frames not found have no data term: their neighbours carry them. Raises: NoFaceError
-    without any found frame, CancelledError, BadInputError for shapes that do not fit.
+    Args: landmarks_2d (F,L,2) and landmark_sigma (F,L) pixels of the layout's points, or their
+    covariances (F,L,2,2); found (F,); image_size (width, height); progress is told (stage, 0 to 1);
+    cancelled is asked before every step; before: a fit of the same shot where this one starts.
+    Frames not found have no data term: their neighbours carry them. Raises: NoFaceError without
+    any found frame, CancelledError, BadInputError for shapes that do not fit.
+    """
+    return fit_views(
+        head, layout_name, np.asarray(landmarks_2d)[:, None], np.asarray(landmark_sigma)[:, None],
+        found, image_size, settings, progress, cancelled, constraints, before,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def fit_views(
+    head: Head, layout_name: str, landmarks_2d: ArrayLike, landmark_sigma: ArrayLike,
+    found: ArrayLike, image_size: tuple[int, int], settings: FitSettings | None = None,
+    progress: ProgressCallback | None = None, cancelled: Callable[[], bool] | None = None,
+    constraints: Constraints | None = None, before: ShotFit | None = None, rig: Rig | None = None,
+    consecutive: bool = True,
+) -> ShotFit:  # fmt: skip
+    """Fit a shot that C cameras saw: as `fit_shot`, with landmarks (F,C,L,2) and sigma (F,C,L).
+
+    found (F,C), or (F,) for all cameras; rig: the cameras where they are known, else solved with
+    the face; consecutive: whether frames follow each other, or are photographs.
     """
     settings = settings or FitSettings()
-    run = _Run(
-        Problem.of(head, layout_name, landmarks_2d, landmark_sigma, found, image_size, settings),
-        progress or (lambda stage, fraction: None),
-        cancelled or (lambda: False),
-    )
-    problem, most, robust = run.problem, settings.iterations, settings.robust_sigmas
-    camera = Free.FOCAL if settings.focal_px is None else Free(0)
-    person = Free.IDENTITY | camera
+    constraints = constraints or Constraints()
+    problem = Problem.of(
+        head, layout_name, landmarks_2d, landmark_sigma, found, image_size, settings, constraints,
+        rig,
+    )  # fmt: skip
+    run = _Run(problem, progress or (lambda stage, fraction: None), cancelled or (lambda: False))
+    robust = settings.robust_sigmas
+    person = _unknown(problem, settings, constraints, rig)
+    whole = MOTION | person | (Free.ZOOM if settings.zoom else Free(0))
+    links = start.link_frames(
+        problem.observed.landmarks_2d[:, problem.reference],
+        problem.observed.found[:, problem.reference], problem.size, settings.largest_gap,
+    )  # fmt: skip
+    if not consecutive:
+        links[:] = 0.0
+    link = problem.tensor(links) if len(links) and links.any() else None
+    if before is None:
+        state = _person_from_keys(run, problem.start(rig), person, constraints)
+        state = _carry(run.problem, state, links)
+        state = run.stage(state, MOTION, settings.iterations, robust, 0.6, link=link)
+    else:
+        if settings.correction_mm > 0:
+            run.problem = problem.with_correction()
+        state = _resume(run.problem, before, constraints)
+    state = run.stage(state, whole, POLISH_ITERATIONS, robust, 0.95, link=link)
+    history = tuple(run.last.costs)
+    doubt = _focal_doubt(run.problem, state, link, whole) if Free.FOCAL in person else 0.0
 
-    # The person and the camera, from frames that differ most.
-    began = state = problem.start()
+    # What leaves is within its range; the poses answer for the little that was cut off.
+    state = replace(state, expression=state.expression.clamp(problem.low, problem.high))
+    state = run.stage(state, Free.POSE | Free.JOINTS, CLAMP_ITERATIONS, robust, 1.0, link=link)
+    state = _carry(run.problem, state, links)
+    run.report("fit", 1.0)
+    return _result(run.problem, state, history, doubt)
+
+
+def _unknown(
+    problem: Problem, settings: FitSettings, constraints: Constraints, rig: Rig | None
+) -> Free:
+    """What of the person and the cameras is to be solved."""
+    free = Free(0)
+    if constraints.identity is None:
+        free |= Free.IDENTITY
+    if settings.focal_px is None and (rig is None or rig.focal_px is None):
+        free |= Free.FOCAL
+    if problem.observed.found.shape[1] > 1 and rig is None:
+        free |= Free.CAMERAS
+    return free
+
+
+def _person_from_keys(run: _Run, state: State, person: Free, constraints: Constraints) -> State:
+    """The person and the cameras, from frames that differ most; then every frame's pose."""
+    problem, settings = run.problem, run.problem.settings
+    most, robust = settings.iterations, settings.robust_sigmas
+    observed, view = problem.observed, problem.reference
     keys = start.choose_keys(
-        problem.landmarks_2d, problem.sigma, problem.found, settings.key_frames
-    )
+        observed.landmarks_2d[:, view], observed.sigma[:, view], observed.found[:, view],
+        settings.key_frames,
+    )  # fmt: skip
+    began = state = _known_person(problem, state, constraints)
     state = run.stage(state, Free.POSE, POSE_ITERATIONS, LOOSE_SIGMAS, 0.02, keys)
+    if Free.CAMERAS in person:
+        state = run.stage(
+            state, Free.POSE | Free.CAMERAS, POSE_ITERATIONS, LOOSE_SIGMAS, 0.03, keys
+        )
     state = run.stage(state, MOTION & ~Free.JOINTS, most, LOOSE_SIGMAS, 0.06, keys)
-    state = _choose_component(run, state, keys, person, 0.25)
-    state = run.stage(state, MOTION | person, most, robust, 0.35, keys)
-
-    # Every frame with that person, then all parameters of all frames at once.
+    if Free.IDENTITY in person:
+        state = _choose_component(run, state, keys, person, 0.25)
+    if person:
+        state = run.stage(state, MOTION | person, most, robust, 0.3, keys)
+    if settings.correction_mm > 0 and Free.IDENTITY in person:
+        run.problem = problem = problem.with_correction()
+        state = state.with_identity_size(problem.points.identity_basis.shape[-1])
+        state = run.stage(state, MOTION | person, most, robust, 0.35, keys)
     state = _spread_from_keys(problem, began, state, keys)
-    state = run.stage(
+    return run.stage(
         state, Free.POSE, POSE_ITERATIONS, LOOSE_SIGMAS, 0.4, np.flatnonzero(problem.found)
     )
-    links = start.link_frames(
-        problem.landmarks_2d, problem.found, problem.size, settings.largest_gap
-    )
-    link = problem.tensor(links) if len(links) else None
-    state = _carry(problem, state, links)
-    state = run.stage(state, MOTION, most, robust, 0.6, link=link)
-    state = run.stage(state, MOTION | person, POLISH_ITERATIONS, robust, 0.95, link=link)
-    history = tuple(run.last.costs)
 
-    # What leaves is within 0 to 1; the poses answer for the little that was cut off.
-    state = replace(state, expression=state.expression.clamp(0, 1))
-    state = run.stage(state, Free.POSE | Free.JOINTS, CLAMP_ITERATIONS, robust, 1.0, link=link)
-    state = _carry(problem, state, links)
-    run.report("fit", 1.0)
+
+def _known_person(problem: Problem, state: State, constraints: Constraints) -> State:
+    if constraints.identity is None:
+        return state
+    return replace(state, identity=problem.tensor(constraints.identity))
+
+
+def _resume(problem: Problem, before: ShotFit, constraints: Constraints) -> State:
+    """An earlier fit's parameters; raises BadInputError where it is one of another shot."""
+    if len(before.expression) != len(problem.found):
+        raise BadInputError(
+            f"an earlier fit of {len(before.expression)} frames is none of {len(problem.found)}"
+        )
+    state = problem.start_from(before)
+    return _known_person(problem, state, constraints) if constraints.identity is not None else state
+
+
+def _focal_doubt(problem: Problem, state: State, link: Tensor | None, free: Free) -> float:
+    """Deviation of the first camera's focal length, per cent, where the energy is quadratic."""
+    energy = problem.energy(link, problem.settings.robust_sigmas)
+    equations = energy.linearise(state)
+    at = len(state.identity)
+    return 100.0 * shared_deviation(equations, *masks(state, free), at)
+
+
+def _result(problem: Problem, state: State, history: tuple[float, ...], doubt: float) -> ShotFit:
+    n = problem.prior.means.shape[-1]
+    correction = joints = None
+    if problem.correction is not None:
+        moved = problem.correction.displacement(state.identity[n:])
+        correction, joints = _numpy(moved[0]), _numpy(moved[1])
+    focal = state.log_focal.exp()
+    rig = None
+    if state.n_cameras > 1:
+        rig = Rig(*(x.double().cpu().numpy() for x in (
+            state.camera_rotmat, state.camera_translation, focal,
+        )))  # fmt: skip
     return ShotFit(
-        _numpy(state.identity), _numpy(state.expression), _numpy(rotmat_to_rotvec(state.rotmat)),
-        _numpy(state.translation), float(state.log_focal.exp()), problem.found, history,
+        _numpy(state.identity[:n]), _numpy(state.expression),
+        _numpy(rotmat_to_rotvec(state.rotmat)), _numpy(state.translation), float(focal[0]),
+        problem.found, history, correction, joints,
+        _numpy(state.zoom.exp()) if problem.settings.zoom else None, doubt, rig,
     )  # fmt: skip
 
 
@@ -162,7 +263,7 @@ def _spread_from_keys(
 def _carry(problem: Problem, state: State, links: NDArray[np.float64]) -> State:
     """Fill the frames that no temporal term reaches, after `start.carried_from`."""
     source_a, source_b, share = start.carried_from(
-        problem.landmarks_2d, problem.found, problem.size, links
+        problem.observed.landmarks_2d[:, problem.reference], problem.found, problem.size, links
     )
     alone = np.flatnonzero(source_a >= 0)
     if len(alone) == 0:
@@ -176,6 +277,7 @@ def _carry(problem: Problem, state: State, links: NDArray[np.float64]) -> State:
         expression=torch.lerp(state.expression[a], state.expression[b], w),
         rotmat=rotvec_to_rotmat(w[..., None] * turn) @ state.rotmat[a],
         translation=torch.lerp(state.translation[a], state.translation[b], w),
+        zoom=torch.lerp(state.zoom[a], state.zoom[b], w[:, 0]),
     )
     return state.with_frames(torch.as_tensor(alone, device=device), part)
 

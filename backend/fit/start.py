@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
+from backend.errors import NoFaceError
+
 Array = NDArray[np.float64]
 # A jump of the landmarks by this share of the face from frame to frame is a cut, and so is a
 # change of its size by this logarithm.
@@ -109,6 +111,69 @@ def choose_keys(
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, np.linalg.norm(shape - shape[chosen[-1]], axis=1))
     return np.sort(seen[chosen])
+
+
+def camera_poses(
+    points: Array, landmarks_2d: Array, sigma: Array, found: NDArray[np.bool_], centres: Array,
+    focal_px: Array,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Pose of the rigid points (L,3) in every camera and frame by itself, with `solve_pose`.
+
+    Args: landmarks_2d (F,C,L,2), sigma (F,C,L), found (F,C), centres (C,2), focal_px (C,). Returns
+    rotation vectors and translations (F,C,3) of the head frame in the camera's, 0 where not found.
+    """
+    rotvec, translation = np.zeros((*found.shape, 3)), np.zeros((*found.shape, 3))
+    for f, c in np.argwhere(found):
+        (cx, cy), focal = centres[c], focal_px[c]
+        K = np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
+        rotvec[f, c], translation[f, c] = solve_pose(points, landmarks_2d[f, c], sigma[f, c], K)
+    return rotvec, translation
+
+
+def camera_rig(poses: tuple[Array, Array], found: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Maps (C,3,3), (C,3) from the first camera to each, from poses (F,C,3) in all of them.
+
+    Each is the median over the frames that both cameras see, linked by way of a third where two
+    see none together. Raises: NoFaceError where a camera shares no frame with another.
+    """
+    rotvec, translation = poses
+    cameras = found.shape[1]
+    rotmat, offset = np.tile(np.eye(3), (cameras, 1, 1)), np.zeros((cameras, 3))
+    known = [0]
+    while len(known) < cameras:
+        shared = {(a, c): int((found[:, a] & found[:, c]).sum())
+                  for a in known for c in range(cameras) if c not in known}  # fmt: skip
+        a, c = max(shared, key=lambda pair: shared[pair])
+        rows = np.flatnonzero(found[:, a] & found[:, c])
+        if len(rows) == 0:
+            raise NoFaceError(f"camera {c + 1} sees the face in no frame in which another does")
+        turn_a = Rotation.from_rotvec(rotvec[rows, a])
+        turn_c = Rotation.from_rotvec(rotvec[rows, c])
+        between = turn_c * turn_a.inv()
+        moved = translation[rows, c] - between.apply(translation[rows, a])
+        # The frame whose map is nearest to all others': a mean would follow mistaken poses.
+        angles = [np.median((between * one.inv()).magnitude()) for one in between]
+        best = between[int(np.argmin(angles))]
+        near = (between * best.inv()).magnitude() <= np.median(angles) + 1e-9
+        turn = between[np.flatnonzero(near)].mean()
+        step = np.median(moved[near], axis=0)
+        rotmat[c] = turn.as_matrix() @ rotmat[a]
+        offset[c] = turn.apply(offset[a]) + step
+        known.append(c)
+    return rotmat, offset
+
+
+def world_poses(
+    poses: tuple[Array, Array], found: NDArray[np.bool_], rotmat: Array, offset: Array
+) -> tuple[Array, Array]:
+    """Poses (F,3), (F,3) in the first camera's frame, by the first camera that sees the face."""
+    rotvec, translation = poses
+    which = found.argmax(1)
+    rows = np.arange(len(found))
+    inverse = Rotation.from_matrix(rotmat[which]).inv()
+    turn = (inverse * Rotation.from_rotvec(rotvec[rows, which])).as_rotvec()
+    moved = inverse.apply(translation[rows, which] - offset[which])
+    return fill_poses(turn, moved, found.any(1))
 
 
 def fill_poses(rotvec: Array, translation: Array, found: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """The energy of Wood et al., section 3.2: each term a residual with its Jacobian, a pure function.
 
-Costs are sums of squared residuals. Columns of a frame: expression (52), rotations (12),
-translation (3); of the shot: identity (100), log focal (1).
+Costs are sums of squared residuals, apart from the identity's, which is a logarithm, and the
+landmarks', which is robust.
 """
 
 from __future__ import annotations
@@ -17,40 +17,66 @@ from backend.head.prior import GaussianMixture
 
 @dataclass(frozen=True)
 class Target:
-    """Observed landmarks of F frames."""
+    """Observed landmarks of F frames in C cameras."""
 
     landmarks_2d: Tensor
-    """(F,L,2) pixels."""
+    """(F,C,L,2) pixels."""
     precision: Tensor
-    """(F,L) 1 / sigma in 1/pixel, 0 where there is no observation."""
+    """(F,C,L) 1 / sigma in 1/pixel, 0 where there is no observation; or (F,C,L,2,2) matrices W
+    whose W (x - mu) has unit covariance, for uncertainty that has a direction."""
+    robust: Tensor
+    """(L,) deviations beyond which a landmark counts less."""
+
+    def frames(self, rows: Tensor | slice) -> Target:
+        """Some of the frames."""
+        return Target(self.landmarks_2d[rows], self.precision[rows], self.robust)
+
+    def errors(self, pixels: Tensor) -> Tensor:
+        """(F,C,L,2) errors of pixels, in deviations."""
+        error = pixels - self.landmarks_2d
+        if self.precision.ndim == 5:
+            return (self.precision * error[..., None, :]).sum(-1)
+        return error * self.precision[..., None]
+
+    def seen(self) -> Tensor:
+        """(F,C,L) where there is an observation."""
+        return self.precision.flatten(3).any(-1) if self.precision.ndim == 5 else self.precision > 0
 
 
-def robust_weight(error_sigmas: Tensor, scale: float) -> Tensor:
+def robust_weight(error_sigmas: Tensor, scale: Tensor | float) -> Tensor:
     """Geman-McClure's weight of errors in deviations: 1 at 0, falling beyond `scale`."""
-    return (scale**2 / (scale**2 + error_sigmas.square())).square()
+    return _robust_weight(error_sigmas.square(), scale)
 
 
-def landmark_cost(pixels: Tensor, target: Target, weight: float, robust: float) -> Tensor:
+def _robust_weight(square: Tensor, scale: Tensor | float) -> Tensor:
+    limit = scale * scale
+    return (limit / (limit + square)).square()
+
+
+def landmark_cost(pixels: Tensor, target: Target, weight: float) -> Tensor:
     """E_landmarks, equation 2, made robust: (F,) of weight * sum rho(|x - mu| / sigma) / 2.
 
-    pixels: (F,L,2). rho(e) = c^2 e^2 / (c^2 + e^2) is Geman-McClure's, c = robust: e^2 for small e.
+    pixels: (F,C,L,2). rho(e) = c^2 e^2 / (c^2 + e^2) is Geman-McClure's, c = robust: e^2 for
+    small e.
     """
-    error = (pixels - target.landmarks_2d) * target.precision[..., None]
-    square = error.square().sum(-1)
-    return 0.5 * weight * (robust**2 * square / (robust**2 + square)).sum(-1)
+    square = target.errors(pixels).square().sum(-1)
+    limit = target.robust.square()
+    return 0.5 * weight * (limit * square / (limit + square)).sum((1, 2))
 
 
-def landmark_residual(
-    pixels: Tensor, target: Target, weight: float, robust: float
-) -> tuple[Tensor, Tensor]:
-    """Reweighted residual (F,2L) with the gradient of `landmark_cost`, and its factor (F,L,1).
+def landmark_derivatives(pixels: Tensor, target: Target, weight: float) -> tuple[Tensor, Tensor]:
+    """Half the gradient of `landmark_cost` (F,C,L,2), and a positive stand-in for half its Hessian.
 
-    The factor turns the pixels' Jacobian into the residual's (iteratively reweighted least
-    squares: the weights are held while the step is found).
+    The second is (F,C,L), or (F,C,L,2,2) where sigma has a direction: iteratively reweighted least
+    squares, the weights being held while the step is found.
     """
-    error = (pixels - target.landmarks_2d) * target.precision[..., None]
-    gain = (0.5 * weight * robust_weight(error.norm(dim=-1, keepdim=True), robust)).sqrt()
-    return (gain * error).flatten(-2), gain * target.precision[..., None]
+    error = target.errors(pixels)
+    gain = 0.5 * weight * _robust_weight(error.square().sum(-1), target.robust)
+    precision = target.precision
+    if precision.ndim == 5:
+        turned = gain[..., None, None] * precision.transpose(-1, -2)
+        return (turned @ error[..., None])[..., 0], turned @ precision
+    return (gain * precision)[..., None] * error, gain * precision.square()
 
 
 def identity_cost(identity: Tensor, prior: GaussianMixture) -> Tensor:
@@ -85,11 +111,16 @@ def expression_residual(expression: Tensor, weight: Tensor) -> tuple[Tensor, Ten
     return gain * expression, gain
 
 
-def range_residual(expression: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """ARKit coefficients mean 0 to 1: residual (F,52) of the excess, diagonal Jacobian (F,52)."""
+def range_residual(
+    expression: Tensor, weight: float, low: Tensor | float = 0.0, high: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Excess of coefficients over their range: residual (F,52), diagonal Jacobian (F,52).
+
+    ARKit coefficients mean 0 to 1; low and high (52,) give other ranges.
+    """
     gain = weight**0.5
-    excess = (expression - 1).clamp_min(0) + expression.clamp_max(0)
-    outside = ((expression > 1) | (expression < 0)).to(expression)
+    excess = (expression - high).clamp_min(0) + (expression - low).clamp_max(0)
+    outside = ((expression > high) | (expression < low)).to(expression)
     return gain * excess, gain * outside
 
 
@@ -109,10 +140,10 @@ def joint_residual(rotmat: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def temporal_residual(pixels: Tensor, gain: Tensor) -> Tensor:
-    """E_temporal = |x_i - x_(i-1)|^2: residual (F-1,2L) of projections (F,L,2); gain (F-1,)."""
-    return (gain[:, None, None] * (pixels[1:] - pixels[:-1])).flatten(-2)
+    """E_temporal = |x_i - x_(i-1)|^2: residual (F-1,C,L,2) of pixels (F,C,L,2); gain (F-1,)."""
+    return gain[:, None, None, None] * (pixels[1:] - pixels[:-1])
 
 
 def change_residual(expression: Tensor, gain: Tensor) -> Tensor:
-    """Change of expression between frames: residual (F-1,52) of (F,52); gain (F-1,)."""
+    """Change between frames, of expression or zoom: residual (F-1,n) of (F,n); gain (F-1,)."""
     return gain[:, None] * expression.diff(dim=0)

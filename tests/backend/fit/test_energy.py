@@ -10,8 +10,13 @@ import torch
 from torch import Tensor
 
 from backend.fit import FitSettings, terms
-from backend.fit.energy import CHUNK, Energy
-from backend.fit.posed_points import PosedPoints, State
+from backend.fit.correction import MODES, correction_basis
+from backend.fit.energy import Energy
+from backend.fit.intersection import Intersection
+from backend.fit.linearise import CHUNK
+from backend.fit.posed_points import PosedPoints
+from backend.fit.state import State
+from backend.fit.views import pixels_of
 from backend.geometry.rotations import rotvec_to_rotmat
 from backend.head import Head
 from backend.head.landmarks import layout
@@ -37,41 +42,74 @@ def head() -> Head:
     return Head.load(dtype=torch.float64)
 
 
-def random_state(frames: int) -> State:
+def random_state(frames: int, cameras: int = 1, size: int = 100) -> State:
+    """Random parameters; the further cameras stand to the side and look at the head as well."""
+    angle = torch.zeros(cameras, 3, dtype=torch.float64)
+    angle[:, 1] = 0.4 * torch.arange(cameras)
+    middle = torch.tensor([0, 0, 0.6], dtype=torch.float64)
+    rotmat = rotvec_to_rotmat(angle + 0.02 * torch.arange(cameras)[:, None])
     return State(
         0.5 * draw(frames, 52) + 0.3,
         rotvec_to_rotmat(0.3 * draw(frames, 4, 3, seed=1)),
-        0.03 * draw(frames, 3, seed=2) + torch.tensor([0, 0, 0.6], dtype=torch.float64),
-        0.5 * draw(100, seed=3),
-        torch.tensor(6.5, dtype=torch.float64),
+        0.03 * draw(frames, 3, seed=2) + middle,
+        0.05 * draw(frames, seed=12) if cameras == 1 else torch.zeros(frames).double(),
+        0.5 * draw(size, seed=3),
+        6.5 + 0.1 * torch.arange(cameras).double(),
+        rotmat,
+        middle - rotmat @ middle,
     )
 
 
-def test_landmark_term() -> None:
-    target = terms.Target(draw(2, 7, 2), draw(2, 7, seed=1).abs())
-    target.precision[0, 3] = 0.0
-    pixels = 3 * draw(2, 7, 2, seed=2)
+def random_target(frames: int, cameras: int, count: int, directed: bool = False) -> terms.Target:
+    precision = draw(frames, cameras, count, seed=1).abs()
+    if directed:
+        precision = draw(frames, cameras, count, 2, 2, seed=1)
+    robust = torch.full((count,), 2.0, dtype=torch.float64)
+    return terms.Target(draw(frames, cameras, count, 2), precision, robust)
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_landmark_term(directed: bool) -> None:
+    target = random_target(2, 2, 7, directed)
+    target.precision[0, 1, 3] = 0.0
+    pixels = 3 * draw(2, 2, 7, 2, seed=2)
 
     def cost(pixels: Tensor) -> Tensor:
-        return terms.landmark_cost(pixels, target, 0.7, 2.0).sum()
+        return terms.landmark_cost(pixels, target, 0.7).sum()
 
-    residual, factor = terms.landmark_residual(pixels, target, 0.7, 2.0)
-    # Half the cost's gradient is J' r, J being the factor.
-    close(factor * residual.view(2, 7, 2), 0.5 * derivative(cost, pixels))
+    pull, _ = terms.landmark_derivatives(pixels, target, 0.7)
+    close(pull, 0.5 * derivative(cost, pixels))
+    # Where errors are small nothing is robust, and the curvature is half the exact Hessian.
+    exact = torch.autograd.functional.hessian(cost, target.landmarks_2d.clone())
+    at = terms.landmark_derivatives(target.landmarks_2d, target, 0.7)[1]
+    own = 0.5 * exact[1, 1, 2, :, 1, 1, 2]
+    close(at[1, 1, 2] if directed else at[1, 1, 2] * torch.eye(2).double(), own)
+
+
+def test_directed_uncertainty_is_mahalanobis() -> None:
+    covariance = torch.tensor([[4.0, 1.5], [1.5, 1.0]], dtype=torch.float64)
+    whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))
+    target = terms.Target(
+        torch.zeros(1, 1, 1, 2).double(), whitening[None, None, None], torch.tensor([1e9]).double()
+    )
+    error = torch.tensor([0.3, -0.2], dtype=torch.float64)
+    expected = 0.5 * error @ torch.linalg.inv(covariance) @ error
+    close(terms.landmark_cost(error[None, None, None], target, 1.0)[0], expected)
 
 
 def test_landmark_term_is_wood_s_for_small_errors() -> None:
-    target = terms.Target(draw(1, 5, 2), draw(1, 5, seed=1).abs())
-    pixels = target.landmarks_2d + 1e-4 * draw(1, 5, 2, seed=2)
+    target = random_target(1, 2, 5)
+    pixels = target.landmarks_2d + 1e-4 * draw(1, 2, 5, 2, seed=2)
     wood = ((pixels - target.landmarks_2d).square().sum(-1) * target.precision**2 / 2).sum()
-    close(terms.landmark_cost(pixels, target, 1.0, 4.0).sum(), wood)
+    close(terms.landmark_cost(pixels, target, 1.0).sum(), wood)
 
 
 def test_a_far_landmark_is_bounded() -> None:
-    target = terms.Target(torch.zeros(1, 1, 2).double(), torch.ones(1, 1).double())
-    far = torch.full((1, 1, 2), 1e6, dtype=torch.float64)
-    assert float(terms.landmark_cost(far, target, 1.0, 4.0)) < 8.0 + 1e-6
-    assert float(terms.landmark_residual(far, target, 1.0, 4.0)[0].abs().max()) < 1e-3
+    one = torch.ones(1, 1, 1).double()
+    target = terms.Target(torch.zeros(1, 1, 1, 2).double(), one, torch.tensor([4.0]).double())
+    far = torch.full((1, 1, 1, 2), 1e6, dtype=torch.float64)
+    assert float(terms.landmark_cost(far, target, 1.0)) < 8.0 + 1e-6
+    assert float(terms.landmark_derivatives(far, target, 1.0)[0].abs().max()) < 1e-3
 
 
 def test_identity_term(head: Head) -> None:
@@ -115,57 +153,101 @@ def test_expression_range_and_joint_terms() -> None:
         close(terms.joint_residual(rotmat, weights)[1][f], auto[f, :, f].flatten(1))
 
 
-@pytest.mark.parametrize("frames", [1, 5, CHUNK + 3])
-def test_energy_gradient_against_autodiff(head: Head, frames: int) -> None:
-    points = PosedPoints.of(head, layout("dense320")).subset(torch.arange(0, 320, 8))
-    state = random_state(frames)
-    precision = draw(frames, 40, seed=6).abs()
+def energy_of(
+    head: Head, state: State, target: terms.Target, link: Tensor | None, step: int,
+    seen: Tensor | None = None, correction: bool = False,
+) -> Energy:  # fmt: skip
+    lay = layout("dense320")
+    points = PosedPoints.of(head, lay)
+    meeting = Intersection.of(head)
+    if correction:
+        basis = correction_basis(head, lay, 0.001)
+        at = basis.at(torch.from_numpy(lay.vertices), torch.from_numpy(lay.barycentric))
+        points = points.with_correction(at, basis.at_joints())
+        meeting = meeting.with_correction(basis)
+    return Energy(
+        points.subset(torch.arange(0, 320, step)), CENTRE.expand(state.n_cameras, 2), target,
+        torch.ones(len(state.expression)).double() if seen is None else seen, FitSettings(),
+        head.identity_prior, torch.tensor(300.0).double(), link,
+        torch.full((state.n_cameras,), 6.3).double(), torch.arange(0, 320 // step, 3),
+        torch.zeros(52).double(), torch.ones(52).double(), meeting,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "frames, cameras, directed, correction",
+    [(1, 1, False, False), (5, 1, True, True), (CHUNK + 3, 1, False, False),
+     (4, 3, False, True), (3, 2, True, False)],
+)  # fmt: skip
+def test_energy_gradient_against_autodiff(
+    head: Head, frames: int, cameras: int, directed: bool, correction: bool
+) -> None:
+    size = 100 + (3 * MODES - 7 if correction else 0)
+    state = random_state(frames, cameras, size)
+    target = random_target(frames, cameras, 40, directed)
     seen = torch.ones(frames, dtype=torch.float64)
     link = None
     if frames > 1:
         # One frame without a face, and one cut.
-        precision[2], seen[2] = 0.0, 0.0
+        target.precision[2], seen[2] = 0.0, 0.0
         link = torch.ones(frames - 1, dtype=torch.float64)
         link[-1] = 0.0
-    near = points.pixels(state, CENTRE) + 2 * draw(frames, 40, 2, seed=5)
-    energy = Energy(
-        points, CENTRE, terms.Target(near, precision), seen, FitSettings(), head.identity_prior,
-        torch.tensor(300.0).double(), link, torch.tensor(6.3).double(), 4.0,
-    )  # fmt: skip
-    zero = torch.zeros(frames, 67).double(), torch.zeros(101).double()
+    energy = energy_of(head, state, target, link, 8, seen, correction)
+    near = pixels_of(energy.points.pose(state).points, state, energy.centres)
+    target = replace(target, landmarks_2d=near + 2 * draw(frames, cameras, 40, 2, seed=5))
+    energy = replace(energy, target=target)
+    shared = size + 7 * cameras
+    zero = torch.zeros(frames, 68).double(), torch.zeros(shared).double()
     auto = torch.autograd.functional.jacobian(lambda a, b: energy.value(state.step(a, b)), zero)
     equations = energy.linearise(state)
     scale = float(auto[0].abs().max())
     torch.testing.assert_close(2 * equations.block_gradient, auto[0], rtol=1e-6, atol=1e-9 * scale)
     torch.testing.assert_close(2 * equations.shared_gradient, auto[1], rtol=1e-6, atol=1e-9 * scale)
-    only_frames = replace(energy, shared=False).linearise(state)
+    only_frames = energy.with_shared(False).linearise(state)
     torch.testing.assert_close(only_frames.block, equations.block)
     assert float(only_frames.border.abs().max()) == 0.0
 
 
-def test_couplings_are_those_of_the_temporal_terms(head: Head) -> None:
-    """Only the temporal terms see two frames: the exact Hessian between them shows it."""
-    points = PosedPoints.of(head, layout("dense320")).subset(torch.arange(0, 320, 40))
-    state = random_state(2)
-    # With no motion between the frames the residual is 0 and Gauss-Newton's Hessian is exact.
+@pytest.mark.parametrize("cameras", [1, 3])
+def test_normal_equations_are_the_exact_hessian_without_residuals(head: Head, cameras: int) -> None:
+    """Where landmarks are met and nothing moves, Gauss-Newton's matrix is half the Hessian.
+
+    It holds all products of frames with themselves, each other, the identity and the cameras.
+    """
+    state = random_state(2, cameras)
     state = replace(
-        state, expression=state.expression[:1].expand(2, -1),
-        rotmat=state.rotmat[:1].expand(2, -1, -1, -1),
+        state, expression=state.expression[:1].expand(2, -1).clamp(0.1, 0.9),
+        rotmat=state.rotmat[:1].expand(2, -1, -1, -1), zoom=state.zoom[:1].expand(2),
         translation=state.translation[:1].expand(2, -1),
     )  # fmt: skip
-    near = points.pixels(state, CENTRE)
-    energy = Energy(
-        points, CENTRE, terms.Target(near, torch.ones(2, 8).double()), torch.ones(2).double(),
-        FitSettings(), head.identity_prior, torch.tensor(300.0).double(), torch.ones(1).double(),
-        torch.tensor(6.3).double(), 4.0,
-    )  # fmt: skip
-    shared = torch.zeros(101).double()
-    hessian = torch.autograd.functional.hessian(
-        lambda a: energy.value(state.step(a, shared)), torch.zeros(2, 67).double()
-    )
-    equations = energy.linearise(state)
-    assert equations.coupling is not None
-    scale = float(hessian.abs().max())
+    target = random_target(2, cameras, 8)
+    link = torch.ones(1, dtype=torch.float64)
+    energy = energy_of(head, state, target, link, 40)
+    near = pixels_of(energy.points.pose(state).points, state, energy.centres)
+    settings = FitSettings(joint_weight=0.0, eye_weight=0.0, intersection_weight=0.0)
+    energy = replace(energy, target=replace(target, landmarks_2d=near), settings=settings)
+    shared = 100 + 7 * cameras
+
+    def whole(x: Tensor) -> Tensor:
+        moved = state.step(x[: 2 * 68].view(2, 68), x[2 * 68 :])
+        # The identity's stand-in for a Hessian has a test of its own.
+        prior = terms.identity_cost(moved.identity, energy.prior)
+        return energy.value(moved) - settings.identity_weight * prior
+
+    exact = 0.5 * torch.autograd.functional.hessian(whole, torch.zeros(2 * 68 + shared).double())
+    e = energy.linearise(state)
+    assert e.coupling is not None
+    stand_in = terms.identity_derivatives(state.identity, energy.prior)[1]
+    e.shared[:100, :100] -= 0.5 * settings.identity_weight * stand_in
+    top = torch.cat([e.block[0], e.coupling[0], e.border[0]], 1)
+    middle = torch.cat([e.coupling[0].T, e.block[1], e.border[1]], 1)
+    bottom = torch.cat([e.border[0].T, e.border[1].T, e.shared], 1)
+    own = torch.cat([top, middle, bottom])
+    keep = torch.ones(len(own), dtype=torch.bool)
+    if cameras > 1:
+        # Several cameras have no zoom.
+        keep[[67, 135]] = False
+    scale = float(exact.abs().max())
     torch.testing.assert_close(
-        2 * equations.coupling[0], hessian[0, :, 1], rtol=1e-6, atol=1e-9 * scale
+        own[keep][:, keep], exact[keep][:, keep], rtol=1e-6, atol=1e-8 * scale
     )
