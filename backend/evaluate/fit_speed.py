@@ -25,7 +25,7 @@ from backend.head.landmarks import layout
 # Both start here: poses near the truth, no expression, the mean face, a wrong focal length.
 OFF_RADIANS, OFF_METRES, OFF_FOCAL = 0.05, 0.01, 1.15
 IMAGE_SIZE = (1280, 720)
-# L-BFGS has come as low as the other when it lacks less than this share of what was gained.
+# L-BFGS has come as low as the other when its cost is higher by less than this share.
 SAME = 1e-3
 EVALUATIONS_A_ROUND = 25
 
@@ -59,7 +59,7 @@ def race(
         _, report = minimise(state, energy.linearise, energy.cost, frame, shared, 30, 1e-5)
     own = time.process_time() - began
     start, goal = report.costs[0], report.costs[-1]
-    enough = goal + SAME * (start - goal)
+    enough = goal + SAME * abs(goal)
     began = time.process_time()
     lowest = lbfgs(
         energy, state, frame, shared, enough, lambda: time.process_time() - began > most_times * own

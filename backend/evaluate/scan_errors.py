@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from backend.evaluate.scans import RecordedShot
 from backend.evaluate.truth import align
 from backend.fit import ShotFit, corrected_head
-from backend.geometry.barycentric import closest_on_mesh
+from backend.geometry.barycentric import closest_on_triangle
 from backend.head import Head
 
 Array = NDArray[np.float64]
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 ALIGNMENTS = 3
 # Of the face's vertices, every so many are measured.
 STRIDE = 3
+# Triangles among which the closest one is looked for: the face's are of much the same size.
+NEAREST = 24
 # Frames of which the posed mesh is measured, spread over the shot: the search takes long.
 POSED_FRAMES = 3
 
@@ -94,16 +97,28 @@ def surface_distance(
     own, true: (N,3) metres, corresponding; triangles: (T,3) of the surface.
     """
     points = align(true[face], own[face], with_scale)
-    surface = torch.as_tensor(own)
-    scale = 1.0
+    scale, corners = 1.0, own[triangles.numpy()]
+    centres = cKDTree(corners.mean(1))
     for _ in range(ALIGNMENTS):
-        closest = closest_on_mesh(torch.as_tensor(points), surface, triangles)[0].numpy()
+        closest = _closest(points, corners, centres)
         points = align(true[face], closest, with_scale)
     if with_scale:
         # In the truth's millimetres.
         scale = float(np.ptp(true[face], axis=0).sum() / np.ptp(points, axis=0).sum())
-    closest = closest_on_mesh(torch.as_tensor(points), surface, triangles)[0].numpy()
+    closest = _closest(points, corners, centres)
     return 1000 * scale * _distance(points, closest)
+
+
+def _closest(points: Array, corners: Array, centres: cKDTree) -> Array:
+    """Closest points (n,3) to points (n,3) on the triangles (T,3,3) whose centres are nearest."""
+    _, near = centres.query(points, k=min(NEAREST, len(corners)))
+    candidates, _ = closest_on_triangle(
+        torch.as_tensor(points)[:, None].expand(-1, near.shape[1], -1),
+        torch.as_tensor(corners[near]),
+    )
+    found = candidates.numpy()
+    best = np.linalg.norm(found - points[:, None], axis=-1).argmin(1)
+    return found[np.arange(len(points)), best]
 
 
 def _around(head: Head, face: NDArray[np.int64]) -> torch.Tensor:
