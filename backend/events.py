@@ -55,6 +55,7 @@ def frame_result(
     landmark_sigma: NDArray[np.float32] | None,
     vertices: NDArray[np.float32] | None = None,
     visibility: NDArray[np.uint8] | None = None,
+    soft_visibility: NDArray[np.uint8] | None = None,
 ) -> FrameResult:
     """Describe one frame; with vertices (N, 3) and visibility (N,) it is final.
 
@@ -78,6 +79,7 @@ def frame_result(
         landmark_sigma=landmark_sigma if found else None,
         vertices=vertices,
         visibility=visibility,
+        soft_visibility=soft_visibility,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from backend.assembly import assemble_track
+from backend.bake_stage import bake_frames, texture_result
 from backend.detect import FaceTracker
 from backend.detect.choice import detector_for, load_detector
 from backend.detect.window_detector import Quality
@@ -20,7 +21,6 @@ from backend.settings import TrackSettings
 from backend.stages import (
     LAYOUT,
     Reporter,
-    bake_texture,
     check_settings,
     fit_settings,
     join_previews,
@@ -29,7 +29,7 @@ from backend.stages import (
 )
 from backend.track import Track
 from shared.conventions import intrinsics
-from shared.messages import Event, TextureResult
+from shared.messages import Event
 
 
 def run_track(
@@ -90,9 +90,13 @@ def run_track(
     model = model_result(head, torch.as_tensor(fit.identity).to(device), is_final=True)
     report.result(model)
     frames = pose_frames(footage, head, shot, fit, report)
-    texture_size = settings.texture_size if is_final else 0
-    texture = bake_texture(footage, head, frames, texture_size, report)
-    if texture is not None:
-        report.result(TextureResult(texture=texture))
+    texture = None
+    if is_final:
+        frames, baked = bake_frames(
+            footage, head, model.neutral, frames, settings.texture_size, report
+        )
+        texture = texture_result(baked)
+        if texture is not None:
+            report.result(texture)
     K = intrinsics(fit.focal_px, footage.image_size)
     return assemble_track(model, frames, texture, K, footage.image_size, footage.frame_rate)

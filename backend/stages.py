@@ -1,4 +1,4 @@
-"""The stages of the pipeline that go frame by frame: observe, pose, texture."""
+"""The stages of the pipeline that go frame by frame: observe and pose."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend.bake.frames import select_frames
-from backend.bake.texture import TextureBaker
-from backend.bake.visibility import vertex_visibility
+from backend.bake.visibility import VISIBLE, as_u8, soft_vertex_visibility
 from backend.detect import FaceLandmarks, FaceTracker
 from backend.errors import BadInputError, CancelledError
 from backend.events import FrameMotion, frame_result
@@ -178,7 +176,7 @@ def join_previews(head: Head, shot: Observations) -> ShotFit:
 def pose_frames(
     footage: Footage, head: Head, shot: Observations, fit: ShotFit, report: Reporter
 ) -> list[FrameResult]:
-    """Pose the head in every frame, and say of each vertex whether the camera sees it."""
+    """Pose the head in every frame, and say how far head and border let each vertex be seen."""
     K = intrinsics(fit.focal_px, footage.image_size)
     identity = torch.as_tensor(fit.identity).to(head.template)
     faces = head.faces.cpu()
@@ -203,7 +201,7 @@ def pose_frames(
             )
         posed = _f4(vertices)
         index = int(shot.frame_index[number])
-        visibility = vertex_visibility(
+        soft = soft_vertex_visibility(
             posed[None], faces, K, footage.image_size, occluders=occluders
         )[0]
         result = frame_result(
@@ -216,45 +214,13 @@ def pose_frames(
             landmarks_2d=shot.landmarks_2d[number],
             landmark_sigma=shot.landmark_sigma[number],
             vertices=posed,
-            visibility=visibility,
+            visibility=(soft >= VISIBLE).astype(np.uint8),
+            soft_visibility=as_u8(soft),
         )
         results.append(result)
         report.result(result)
         report.progress("pose", (number + 1) / len(shot.found), index)
     return results
-
-
-def bake_texture(
-    footage: Footage, head: Head, frames: list[FrameResult], size: int, report: Reporter
-) -> NDArray[np.uint8] | None:
-    """Merge a texture (H, W, 4) from the frames that show the head best.
-
-    A second pass over the footage holds one image at a time, however long the shot is.
-    """
-    if size == 0:
-        return None
-    chosen = select_frames(
-        np.stack([frame.head_pose for frame in frames]),
-        np.array([frame.found for frame in frames]),
-        expression=np.stack([frame.expression for frame in frames]),
-        expression_names=head.expression_names,
-    )
-    wanted = {frames[number].frame_index: frames[number] for number in chosen}
-    baker = TextureBaker(head, size=size)
-    done = 0
-    for image in footage:
-        frame = wanted.get(image.index)
-        report.check()
-        if frame is None or frame.vertices is None or image.corrupt:
-            continue
-        baker.add(image.image, frame.vertices, intrinsics(frame.focal_px, footage.image_size))
-        done += 1
-        report.progress("texture", done / (len(wanted) + 1), image.index)
-        if done == len(wanted):
-            break
-    texture = baker.result()
-    report.progress("texture", 1.0)
-    return texture
 
 
 def _f4(values: torch.Tensor | NDArray[np.floating]) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,13 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "skin_weights": ("f4", ("N", "J")),
     "joint_rotations": ("f4", ("F", "J", 3)),
     "translation": ("f4", ("F", 3)),
+}
+
+# Added later: files without them are read, and they are empty then.
+_OPTIONAL: dict[str, tuple[str, tuple[str | int, ...]]] = {
+    "soft_visibility": ("u1", ("F2", "N2")),
+    "albedo": ("u1", ("H2", "W2", 3)),
+    "lighting": ("f4", ("C", 3)),
 }
 
 
@@ -105,12 +112,19 @@ class Track:
     """(F, J, 3) rotation vectors; the first joint's is the root rotation in the camera frame."""
     translation: NDArray[np.float32]
     """(F, 3) translation of the head in the camera frame, metres."""
+    soft_visibility: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    """(F, N) how far the camera sees the vertex, 0 to 255; `visibility` is 1 from 128 on. (0, 0) in
+    files of older versions."""
+    albedo: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
+    """(H, W, 3) sRGB, the texture without the shot's low-frequency shading; (0, 0, 3) for none."""
+    lighting: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    """(9, 3) spherical harmonics of the shot's shading, camera frame; (0, 3) for none."""
     format_version: int = FORMAT_VERSION
     """Version of this format."""
 
     def __post_init__(self) -> None:
         sizes = {"E": len(self.expression_names)}
-        for name, (dtype, shape) in _ARRAYS.items():
+        for name, (dtype, shape) in (_ARRAYS | _OPTIONAL).items():
             array = getattr(self, name)
             if array.dtype != np.dtype(dtype):
                 raise ValueError(f"{name} is {array.dtype}, not {np.dtype(dtype)}")
@@ -128,7 +142,7 @@ class Track:
 
     def save(self, path: Path | str) -> None:
         """Write the .npz file: whole, or not at all. The same track gives the same bytes."""
-        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in (*_ARRAYS, *_OPTIONAL)}
         arrays["expression_names"] = np.array(self.expression_names)
         arrays["format_version"] = np.int64(self.format_version)
         with atomic_path(Path(path)) as temporary, open(temporary, "wb") as file:
@@ -158,7 +172,7 @@ class Track:
                 f"({FORMAT_VERSION}). Update Mien."
             )
         names = tuple(str(name) for name in arrays["expression_names"])
-        known = {name: arrays[name] for name in _ARRAYS}
+        known = {name: arrays[name] for name in (*_ARRAYS, *_OPTIONAL) if name in arrays}
         try:
             return cls(**known, expression_names=names, format_version=int(version))
         except ValueError as error:

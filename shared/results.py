@@ -115,12 +115,22 @@ class FrameResult(JobResult, frozen=True, kw_only=True, eq=False, tag="frame_res
     visibility: Annotated[NDArray[np.uint8], ArraySpec("u1", ("N",))] | None = None
     """1 where the camera sees the vertex; final results only."""
 
+    soft_visibility: Annotated[NDArray[np.uint8], ArraySpec("u1", ("N",))] | None = None
+    """The same as a soft value, 0 to 255; 128 and more is 1 in `visibility`."""
+
 
 class TextureResult(JobResult, frozen=True, kw_only=True, eq=False, tag="texture_result"):
     """The texture merged over all frames."""
 
     texture: Annotated[NDArray[np.uint8], ArraySpec("u1", ("H", "W", 4))]
     """sRGB and alpha, first row at the top; alpha 255 where measured, less where completed."""
+
+    albedo: Annotated[NDArray[np.uint8], ArraySpec("u1", ("A", "B", 3))] | None = None
+    """sRGB, without the shot's low-frequency shading; absent where that could not be told."""
+
+    lighting: Annotated[Float32s, ArraySpec("f4", ("C", 3))] | None = None
+    """The shot's light: nine spherical harmonics of the normal in the camera frame, irradiance over
+    pi in linear light; absent with the albedo."""
 
 
 class DiagnosticResult(JobResult, frozen=True, kw_only=True, eq=False, tag="diagnostic_result"):

@@ -58,3 +58,20 @@ def viewing_directions(head_pose: np.ndarray) -> np.ndarray:
     rotation, translation = head_pose[:, :3, :3], head_pose[:, :3, 3]
     direction = -np.einsum("fij,fi->fj", rotation, translation)
     return direction / np.linalg.norm(direction, axis=1, keepdims=True)
+
+
+def spread_frames(head_pose: np.ndarray, found: np.ndarray, count: int) -> np.ndarray:
+    """Frames that show a shot as it usually is: half spread over time, half over the views.
+
+    head_pose: (F, 4, 4) T_camera_head, found: (F,) bool. Returns at most count sorted numbers.
+    """
+    found = np.asarray(found, bool)
+    usable = np.flatnonzero(found)
+    if len(usable) <= count:
+        return usable
+    places = np.linspace(0, len(usable) - 1, count - count // 2).round().astype(np.int64)
+    in_time = usable[places]
+    rest = found.copy()
+    rest[in_time] = False
+    in_view = select_frames(head_pose, rest, count - len(np.unique(in_time)))
+    return np.union1d(in_time, in_view)

@@ -19,6 +19,8 @@ class SampleBank:
     def __init__(self, n_texels: int, depth: int) -> None:
         self.colors = torch.zeros(n_texels, depth, 3, dtype=torch.float16)
         self.weights = torch.zeros(n_texels, depth, dtype=torch.float16)
+        self.frames = torch.full((n_texels, depth), -1, dtype=torch.int16)
+        """Number of the frame that each sample is from."""
         self.n_offered = 0
 
     @property
@@ -26,10 +28,18 @@ class SampleBank:
         """(P,) bool: texels with a sample."""
         return (self.weights > 0).any(1)
 
-    def insert(self, texels: Tensor, colors: Tensor, weights: Tensor) -> None:
+    @property
+    def mark(self) -> Tensor:
+        """(P,) a number that differs where the samples are from different frames."""
+        # A sum of scrambled frame numbers does not depend on the order of the samples.
+        number = self.frames.long() + 2
+        return (number * number * 2654435761 % 1000003).sum(1)
+
+    def insert(self, texels: Tensor, colors: Tensor, weights: Tensor, frame: int = 0) -> None:
         """Offer one sample a texel; it replaces the weakest one if it is stronger.
 
-        texels: (M,) distinct indices; colors: (M, 3) linear light; weights: (M,) above zero.
+        texels: (M,) distinct indices; colors: (M, 3) linear light; weights: (M,) above zero;
+        frame: a number of the frame that they are from, below 32,768.
         """
         self.n_offered += len(texels)
         weights = weights.to(torch.float16)
@@ -38,9 +48,13 @@ class SampleBank:
         row, slot = texels[better], slot[better]
         self.weights[row, slot] = weights[better]
         self.colors[row, slot] = colors[better].to(torch.float16)
+        self.frames[row, slot] = frame
 
-    def merge(self) -> Tensor:
+    def merge(self, power: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Robust mean of every texel's samples, (P, 3) linear light; zeros where there is none.
+
+        power: (P,) that weights are raised to; above 1 the best samples count more. Returns also
+        how much of its weight each texel's samples agreed on, (P,) 0 to 1.
 
         The weighted median of brightness picks the level that most of the weight agrees on;
         samples far from it, against the weighted median deviation, lose their weight (Tukey's
@@ -48,20 +62,25 @@ class SampleBank:
         and noise still averages out.
         """
         result = torch.zeros(len(self.weights), 3)
+        agreement = torch.zeros(len(self.weights))
         for begin in range(0, len(result), CHUNK):
             part = slice(begin, begin + CHUNK)
             weights = self.weights[part].float()
             rows = (weights > 0).any(1).nonzero()[:, 0]
-            merged = robust_mean(self.colors[part][rows].float(), weights[rows])
-            result[part][rows] = merged
-        return result
+            weights = weights[rows]
+            if power is not None:
+                best = weights.amax(1, keepdim=True)
+                weights = (weights / best) ** power[part][rows][:, None]
+            merged, agreed = robust_mean(self.colors[part][rows].float(), weights)
+            result[part][rows], agreement[part][rows] = merged, agreed
+        return result, agreement
 
 
-def robust_mean(colors: Tensor, weights: Tensor) -> Tensor:
+def robust_mean(colors: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean of the samples near the weighted median of brightness.
 
     colors: (M, S, 3) linear light. weights: (M, S), at least one above zero in a row. Returns
-    (M, 3).
+    (M, 3), and the share of the weight (M,) that lies near.
     """
     # The square root of luminance is about even in what the eye and a camera's noise see.
     luminance = colors @ colors.new_tensor((0.2126, 0.7152, 0.0722))
@@ -70,12 +89,15 @@ def robust_mean(colors: Tensor, weights: Tensor) -> Tensor:
     deviation = (brightness - median[:, None]).abs()
     spread = 1.4826 * weighted_median(deviation, weights) + MIN_SPREAD
     kept = (1 - (deviation / (3 * spread[:, None])) ** 2).clamp(min=0) ** 2 * weights
-    return (kept[..., None] * colors).sum(1) / kept.sum(1, keepdim=True)
+    mean = (kept[..., None] * colors).sum(1) / kept.sum(1, keepdim=True)
+    # Near in the absolute: samples that scatter widely agree on nothing, whatever their spread.
+    near = weights * (deviation < 4 * MIN_SPREAD + 0.03)
+    return mean, near.sum(1) / weights.sum(1)
 
 
-def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Value at which half of the weight is reached: values, weights (M, S) to (M,)."""
+def weighted_median(values: Tensor, weights: Tensor, share: float = 0.5) -> Tensor:
+    """Value at which half (or another share) of the weight is reached: (M, S), (M, S) to (M,)."""
     ordered, order = values.sort(1)
     reached = weights.gather(1, order).cumsum(1)
-    index = (reached < 0.5 * reached[:, -1:]).sum(1, keepdim=True)
+    index = (reached < share * reached[:, -1:]).sum(1, keepdim=True)
     return ordered.gather(1, index.clamp(max=values.shape[1] - 1))[:, 0]

@@ -10,11 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.bake.color import linear_to_srgb8, srgb_to_linear
+from backend.bake.color import linear_to_srgb8
+from backend.bake.complete import (
+    complete_from_mirror,
+    complete_part,
+    complete_smoothly,
+    statistical_skin,
+)
 from backend.bake.depth_view import DepthSettings, DepthView, render_depth_view
-from backend.bake.fill import match_tone, pad_alpha, pull_push, sample_known
+from backend.bake.fill import pad_alpha, pull_push
+from backend.bake.head_view import gain_at
 from backend.bake.sample_bank import SampleBank
 from backend.bake.sampling import build_pyramid
+from backend.bake.seams import blend_seams
 from backend.bake.texels import build_texel_map, mirror_face_uv, uv_to_pixels
 from backend.bake.visibility import VISIBLE, two_sided_vertices, view_cosine
 from backend.geometry.rasterizer import ArrayLike, to_pixels, vertex_normals
@@ -26,11 +34,19 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {
     "eyes": (("eye.L", "eye.R"), (226, 220, 216)),
     "teeth": (("teeth_upper", "teeth_lower"), (222, 212, 194)),
     "tongue": (("tongue",), (176, 98, 96)),
+    "mouth": (("mouth",), (92, 40, 40)),
     "lashes": (("lashes",), (38, 28, 24)),
 }
 """Parts that are completed apart from the skin: the head's regions and the sRGB colour of a part
 that no frame shows. The cards of the lashes take what the picture shows at their place: mostly the
 lid and the eye between the hairs."""
+
+INNER = ("eyes", "teeth", "tongue", "mouth")
+"""Parts that lie within others: they are seen through narrow gaps, so they keep a smaller distance
+from outlines, and few good frames serve them better than the mean of many."""
+
+USUAL = {"eyes": (0.5, 0.9), "teeth": (0.5, 0.9), "mouth": (0.05, 0.3), "lashes": (0.1, 0.5)}
+"""Quantiles of the brightness that was seen of a part, between which its usual colour is taken."""
 
 CHUNK = 131_072
 """Texels handled at once: small enough for the caches, and memory stays flat."""
@@ -65,6 +81,17 @@ class TextureSettings:
     """Distance kept from the head's outlines, as a share of its size in the image."""
     border_px: float = 6.0
     """The weight falls to nothing over this distance from the image's border."""
+    inner_outline: float = 0.25
+    """Share of that distance which eyes, teeth and the mouth keep."""
+    inner_power: float = 3.0
+    """Weights of their samples are raised to this power, so that the best frames prevail."""
+    clipped: float = 0.15
+    """Weight of a sample whose brightest channel is burnt out, or that is black."""
+    agreement: float = 0.25
+    """Skin whose samples agree on less than this share of their weight counts as not seen: hair or
+    a collar that moves over it."""
+    seams: bool = True
+    """Blend seams in the gradient domain."""
     padding: int = 8
     """Texels around the charts that repeat the alpha of the chart; the colour reaches on."""
     depth: DepthSettings = field(default_factory=DepthSettings)
@@ -93,15 +120,34 @@ class TextureBaker:
         # Lashes are far thinner than their cards: they must not hide the lids and eyes behind.
         self.occluders = self.part_of_face != 1 + list(PARTS).index("lashes")
         self.bank = SampleBank(len(self.texels.position), self.settings.samples)
-        self.n_frames = 0
+        names = list(PARTS)
+        inner = torch.tensor([1 + names.index(name) for name in INNER])
+        self.inner_texel = torch.isin(self.part_of_face, inner)[self.texels.triangle]
+        face = torch.zeros(len(mirror), dtype=torch.bool)
+        if "face" in head.regions:
+            face[torch.as_tensor(head.regions["face"]).long().cpu()] = True
+        else:
+            face[:] = True
+        self.face_texel = (face[self.faces].all(1) & (self.part_of_face == 0))[self.texels.triangle]
+        self.n_frames = self.n_added = 0
 
     def add(
-        self, image_rgb_u8: np.ndarray, vertices: ArrayLike, K: ArrayLike, weight: float = 1.0
+        self,
+        image_rgb_u8: np.ndarray,
+        vertices: ArrayLike,
+        K: ArrayLike,
+        weight: float = 1.0,
+        visible: ArrayLike | None = None,
+        emphasis: ArrayLike | None = None,
+        gain: Tensor | None = None,
     ) -> None:
         """Take what one frame shows of the head.
 
         image_rgb_u8: (H, W, 3) sRGB. vertices: (N, 3) metres, camera frame; K: (3, 3) pixels.
-        weight: trust in this frame against the others. A head outside the image adds nothing.
+        weight: trust in this frame against the others. visible: (N,) 0 to 1, how far nothing
+        foreign covers each vertex; below `VISIBLE` nothing is taken. emphasis: (N,) trust in this
+        frame by vertex. gain: (9, 3) how its light differs from the shot's (`fit_gain`), which is
+        taken out. A head outside the image adds nothing.
         """
         points = torch.as_tensor(vertices).float().cpu()
         K = torch.as_tensor(K).float().cpu()
@@ -113,7 +159,8 @@ class TextureBaker:
         )
         if view is None:
             return
-        facing = view_cosine(points, vertex_normals(points, self.faces))
+        normals = vertex_normals(points, self.faces)
+        facing = view_cosine(points, normals)
         facing = torch.where(self.two_sided, facing.abs(), facing)
         corner_px = to_pixels(points, K)[self.faces][..., :2]
         # Triangles that show their back or lie outside the image have no texel to offer.
@@ -132,28 +179,45 @@ class TextureBaker:
             float(level[wanted].max()),
         )
         reach = max(self.settings.outline * max(view.depth.shape), float(view.K[0, 0] / K[0, 0]))
+        rows = [points, facing[:, None]]
+        for values in (visible, emphasis):
+            rows.append(
+                torch.ones(len(points), 1)
+                if values is None
+                else torch.as_tensor(values).float().cpu()[:, None]
+            )
         frame = _Frame(
             K=K,
             limit=limit,
             view=view,
             clearance=view.clearance_map(reach),
-            corners=torch.cat((points, facing[:, None]), 1)[self.faces],
+            inner_clearance=view.clearance_map(reach * self.settings.inner_outline),
+            corners=torch.cat((*rows, normals), 1)[self.faces],
         )
         before = self.bank.n_offered
         for texels in wanted[self.texels.triangle].nonzero()[:, 0].split(CHUNK):
-            texels, positions, trust = self._weigh(frame, texels)
-            pixels = to_pixels(positions, K)[:, :2]
+            texels, values, trust = self._weigh(frame, texels)
+            pixels = to_pixels(values[:, :3], K)[:, :2]
             colors = pyramid.sample(pixels, level[self.texels.triangle[texels]])
+            # Burnt out or black: the true colour is not known.
+            brightest = colors.amax(-1)
+            lost = (brightest > 0.96) | (brightest < 0.0015)
+            trust = torch.where(lost, trust * self.settings.clipped, trust)
+            if gain is not None:
+                normal = torch.nn.functional.normalize(values[:, 6:9], dim=-1)
+                colors = colors / gain_at(gain, normal)
             # A closer head shows more detail: pixels on a millimetre of surface that faces us.
-            detail = 1e-3 * K[0, 0] / positions[:, 2]
+            detail = 1e-3 * K[0, 0] / values[:, 2]
             # Half floats hold weights down to 6e-8 and up to 65,504.
-            self.bank.insert(texels, colors, (trust * detail * weight).clamp(1e-6, 6e4))
+            weights = (trust * values[:, 5].clamp(min=0) * detail * weight).clamp(1e-6, 6e4)
+            self.bank.insert(texels, colors, weights, self.n_added % 32_000)
+        self.n_added += 1
         self.n_frames += self.bank.n_offered > before
 
     def _weigh(self, frame: _Frame, texels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Those of some texels (M,) that a frame shows well enough.
 
-        Returns their index (M',) into the texel map, position (M', 3) in the camera frame and
+        Returns their index (M',) into the texel map, their values (M', 9) (`_Frame.corners`) and
         trust (M',) = cosine^k x clearance from outlines and image borders x visibility.
         """
         settings = self.settings
@@ -161,7 +225,12 @@ class TextureBaker:
         trust = values[:, 3].clamp(0, 1) ** settings.angle_power
         texels, values, trust = _drop_weak(settings.min_weight, trust, texels, values)
 
-        trust = trust * frame.view.sample(frame.clearance, values[:, :3])
+        clearance = frame.view.sample(frame.clearance, values[:, :3])
+        inner = self.inner_texel[texels]
+        if bool(inner.any()):
+            clearance[inner] = frame.view.sample(frame.inner_clearance, values[inner, :3])
+        foreign = values[:, 4]
+        trust = trust * clearance * torch.where(foreign >= VISIBLE, foreign, 0.0)
         pixels = to_pixels(values[:, :3], frame.K)[:, :2]
         border = torch.minimum(pixels + 0.5, frame.limit - 0.5 - pixels).amin(1)
         trust = trust * (border / settings.border_px).clamp(0, 1)
@@ -170,7 +239,12 @@ class TextureBaker:
         visible = 1 - frame.view.hidden(values[:, :3], values[:, 3])
         trust = torch.where(visible >= VISIBLE, trust * visible, torch.zeros_like(trust))
         texels, values, trust = _drop_weak(settings.min_weight, trust, texels, values)
-        return texels, values[:, :3], trust
+        return texels, values, trust
+
+    @property
+    def outer(self) -> Tensor:
+        """(S, S) bool: all texels but those of eyes, teeth, tongue and mouth."""
+        return ~self._picture(self.inner_texel)
 
     @property
     def measured_fraction(self) -> float:
@@ -178,59 +252,69 @@ class TextureBaker:
         return float(self.bank.measured.float().mean())
 
     def result(self) -> np.ndarray:
-        """The texture so far: (H, W, 4) u8, sRGB colour, straight alpha.
+        """The texture so far: (H, W, 4) u8, sRGB colour, straight alpha (`linear_result`)."""
+        color, alpha = self.linear_result()
+        return torch.cat((linear_to_srgb8(color), alpha[..., None]), -1).numpy()
+
+    def linear_result(self) -> tuple[Tensor, Tensor]:
+        """The texture so far: colours (S, S, 3) in linear light and alpha (S, S) u8.
 
         Alpha is `MEASURED`, `MIRRORED` (taken from the other side, in this side's tone),
-        `FILLED` (spread smoothly from around, or a part's own colour where none of it was seen)
-        or `OUTSIDE`. The colour has no holes: it continues beyond the charts, so no dark seam
-        shows when the texture is filtered.
+        `FILLED` (from the colour and the grain of what was seen, or a part's own colour where none
+        of it was) or `OUTSIDE`. The colour has no holes: it continues beyond the charts, so no
+        dark seam shows when the texture is filtered.
         """
         size, position = self.texels.size, self.texels.position
-        color, alpha = torch.zeros(size * size, 3), torch.zeros(size * size, dtype=torch.uint8)
-        color[position] = self.bank.merge()
-        alpha[position[self.bank.measured]] = MEASURED
-        color, alpha = color.reshape(size, size, 3), alpha.reshape(size, size)
-        color, alpha = self._complete_from_mirror(color, alpha)
+        settings = self.settings
+        power = torch.where(self.inner_texel, settings.inner_power, 1.0)
+        merged, agreement = self.bank.merge(power)
+        if settings.seams:
+            # Eyes and teeth are sharp, small and from few frames: they have no seams to blend.
+            merged = blend_seams(merged, self.bank, position, size, ~self.inner_texel)
+        skin_texel = self.part_of_face[self.texels.triangle] == 0
+        seen = self.bank.measured & ((agreement >= settings.agreement) | ~skin_texel)
+        known = self._picture(seen)
+        color = self._picture(merged)
+        everything = torch.arange(len(position))
+        place = uv_to_pixels(self.texels.interpolate(self.mirrored_uv, everything), size)
+        color, mirrored = complete_from_mirror(color, known, position, place)
 
+        alpha = known.byte() * MEASURED + mirrored.byte() * MIRRORED
         part = torch.full((size * size,), -1, dtype=torch.int8)
         part[position] = self.part_of_face[self.texels.triangle].to(torch.int8)
         part = part.reshape(size, size)
-        for index, default in enumerate((SKIN_COLOR, *(rgb for _, rgb in PARTS.values()))):
-            inside = part == index
-            holes = inside & (alpha == OUTSIDE)
-            if not bool(holes.any()):
-                continue
-            known = inside & (alpha != OUTSIDE)
-            if bool(known.any()):
-                color[holes] = pull_push(color, known)[holes]
-            else:
-                linear = srgb_to_linear(np.array(default) / 255.0)
-                color[holes] = torch.tensor(linear, dtype=torch.float32)
-            alpha[holes] = FILLED
+        known = known | mirrored
+        names = list(PARTS)
+        color = complete_smoothly(color, part == 0, known)
+        if not bool(((part == 0) & known).any()):
+            color = complete_part(color, part == 0, known, SKIN_COLOR)
+        for index, name in enumerate(names):
+            inside = part == index + 1
+            if bool((inside & ~known).any()):
+                lips = part == 0 if name == "mouth" else None
+                tones = USUAL.get(name, (0.3, 0.7))
+                color = complete_part(color, inside, known, PARTS[name][1], lips, tones)
+        color = statistical_skin(color, part == 0, known, self._picture(self.face_texel))
+        alpha[(part >= 0) & ~known] = FILLED
         color = pull_push(color, part >= 0)
-        alpha = pad_alpha(alpha, self.settings.padding)
-        return torch.cat((linear_to_srgb8(color), alpha[..., None]), -1).numpy()
+        return color, pad_alpha(alpha, settings.padding)
 
-    def _complete_from_mirror(self, color: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def forget(self) -> None:
+        """Start again without any sample."""
+        self.bank = SampleBank(len(self.texels.position), self.settings.samples)
+        self.n_frames = self.n_added = 0
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """What was seen alone: colours (S, S, 3) in linear light, and where, (S, S) bool."""
+        merged, _ = self.bank.merge()
+        return self._picture(merged), self._picture(self.bank.measured)
+
+    def _picture(self, values: Tensor) -> Tensor:
+        """Values of the texels (P, ...) as a picture (S, S, ...), zeros between the charts."""
         size = self.texels.size
-        everything = torch.arange(len(self.texels.position))
-        place = uv_to_pixels(self.texels.interpolate(self.mirrored_uv, everything), size)
-        known = alpha == MEASURED
-        sampled, share = sample_known(color, known, place)
-        mirrored = torch.zeros(size * size, 3)
-        mirrored[self.texels.position] = sampled
-        mirrored_known = torch.zeros(size * size, dtype=torch.bool)
-        mirrored_known[self.texels.position] = share > 0.5
-        mirrored, mirrored_known = (
-            mirrored.reshape(size, size, 3),
-            mirrored_known.reshape(size, size),
-        )
-        new = mirrored_known & ~known
-        if bool(new.any()):
-            toned = match_tone(mirrored, color, known, mirrored_known)
-            color = torch.where(new[..., None], toned, color)
-            alpha = torch.where(new, torch.full_like(alpha, MIRRORED), alpha)
-        return color, alpha
+        picture = values.new_zeros((size * size, *values.shape[1:]))
+        picture[self.texels.position] = values
+        return picture.reshape(size, size, *values.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -239,7 +323,8 @@ class _Frame:
     limit: Tensor  # (2,) width and height
     view: DepthView
     clearance: Tensor  # (h, w) of the view
-    corners: Tensor  # (T, 3, 4) position in the camera frame and view cosine
+    inner_clearance: Tensor  # (h, w), for eyes and mouth
+    corners: Tensor  # (T, 3, 9) position (camera frame), view cosine, visible, emphasis, normal
 
 
 def _drop_weak(

@@ -76,6 +76,11 @@ def soft_vertex_visibility(
     return result
 
 
+def as_u8(soft: np.ndarray) -> np.ndarray:
+    """Soft visibility of 0 to 1 as u8, 0 to 255, any shape; `VISIBLE` and more is 128 and more."""
+    return np.rint(np.clip(soft, 0, 1) * 255).astype(np.uint8)
+
+
 def facing_to_camera(cosine: Tensor) -> Tensor:
     """Soft facing, 0 (turned away) to 1, of cosines between normal and camera: any shape."""
     return (cosine / FACING_SOFTNESS + 0.5).clamp(0, 1)

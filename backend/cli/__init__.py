@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from backend.cli.bake import Bake
 from backend.cli.bench import Bench
 from backend.cli.export import Export
 from backend.cli.landmarks import Landmarks
@@ -44,6 +45,7 @@ _TRAIN = "Train the detector on rendered faces."
 Command = (
     Annotated[TrackClip, tyro.conf.subcommand("track")]
     | Annotated[Landmarks, tyro.conf.subcommand("landmarks")]
+    | Annotated[Bake, tyro.conf.subcommand("bake")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]

@@ -85,7 +85,7 @@ def track_on_server(
     return assemble_track(
         results.model,
         list(results.frames.values()),
-        None if results.texture is None else results.texture.texture,
+        results.texture,
         done.K,
         done.image_size,
         Fraction(*done.frame_rate),

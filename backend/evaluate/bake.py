@@ -1,238 +1,340 @@
-"""Visibility and texture of rendered heads whose mesh and skin are known."""
+"""Visibility and texture of rendered heads whose mesh, skin and covers are known.
+
+The mesh is the true one, and then the one that the pipeline's own detector and fit find in the
+rendered pictures.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
-from backend.bake.frames import select_frames
+from backend.bake.shot import BakedShot, BakeSettings, PosedShot, bake_shot
+from backend.bake.shot_cover import ShotCover
 from backend.bake.texture import MEASURED, PARTS, TextureBaker
-from backend.bake.visibility import vertex_visibility
+from backend.bake.visibility import VISIBLE, soft_vertex_visibility
+from backend.bake_stage import posed_shot_of
+from backend.errors import NoFaceError
+from backend.evaluate.bake_scene import (
+    FRAMES,
+    Performance,
+    cast_rays,
+    cover_picture,
+    known_skin,
+    make_passers,
+    perform,
+    render_skin,
+    without_lashes,
+)
 from backend.evaluate.settings import BenchSettings
-from backend.geometry.rasterizer import ShadingSettings, render_shaded
+from backend.footage import Footage, Frame
+from backend.geometry.rasterizer import to_pixels
 from backend.head import Head
+from backend.pipeline import run_track
+from backend.settings import TrackSettings
+from shared.messages import Event, Progress
 
-IMAGE_SIZE = (1920, 1080)
-FOCAL_PX = 1500.0
 TEXTURE_SIZE = 2048
-FRAMES = 60
-MAX_FRAMES = 32
+LIKE_SKIN = 0.2
+"""Detail of the skin behind covers: with more of it a hand is easy to tell from a face."""
+NOISE = 2.0
+"""Standard deviation of the noise on pictures with covers, of 255."""
+AMBIENT = 0.55
+"""Share of the light from everywhere in pictures with covers; the rest comes from one side."""
+
+Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Performance:
-    """A head that turns, nods, speaks and blinks before a camera."""
+class Case:
+    """Which frames and sizes are rendered."""
 
-    vertices: Tensor
-    """(F, N, 3) metres, camera frame."""
-    head_pose: np.ndarray
-    """(F, 4, 4) T_camera_head."""
-    expression: np.ndarray
-    """(F, 52)."""
-    K: np.ndarray
-    """(3, 3)."""
-    image_size: tuple[int, int]
-    """(W, H)."""
+    n_frames: int
+    scale: float
+    texture_size: int
+    rays: int
+    """Frames whose visibility is compared with cast rays."""
+    solve: bool
+    """Whether to track the pictures too."""
+
+
+FULL = Case(FRAMES, 1.0, TEXTURE_SIZE, 8, True)
 
 
 def run(settings: BenchSettings) -> dict[str, float]:
-    """Bake the performance from its true mesh and from a disturbed one; returns the figures."""
+    """Bake the performance from its true mesh and from the solved one; returns the figures.
+
+    A quick run has the true mesh alone.
+    """
+    case = Case(12, 0.35, 256, 1, False) if settings.quick else FULL
     head = Head.load()
-    shot = perform(head, settings.quick, settings.seed)
-    size = 512 if settings.quick else TEXTURE_SIZE
-    skin = known_skin(size, settings.seed)
-    chosen = select_frames(
-        shot.head_pose,
-        np.ones(len(shot.vertices), bool),
-        4 if settings.quick else MAX_FRAMES,
-        shot.expression,
-        head.expression_names,
+    shot = perform(head, case.n_frames, case.scale, settings.seed)
+    return {
+        **_textures(head, shot, case, settings),
+        **_covers(head, shot, case, settings),
+    }
+
+
+def _textures(
+    head: Head, shot: Performance, case: Case, settings: BenchSettings
+) -> dict[str, float]:
+    """Figures of the clean performance in even light, on a skin that shows every misfit."""
+    skin = known_skin(head, case.texture_size, settings.seed)
+    numbers = range(len(shot.vertices))
+    pictures = [
+        render_skin(head, shot.vertices[number], shot, skin)
+        for number in tqdm(numbers, "Rendering", file=sys.stderr)
+    ]
+    footage = RenderedFootage(pictures)
+    true_shot = posed(head, shot)
+    figures = {"visibility_f1_self_true_mesh": f1_self(head, shot, true_shot, case.rays)}
+    bake = BakeSettings(texture_size=case.texture_size)
+    baked = bake_shot(lambda: footage, head, true_shot, bake)
+    figures |= _speed(head, true_shot, pictures, case.texture_size)
+    compared = off_lashes(head, case.texture_size)
+    assert baked.texture is not None
+    figures["frames_baked"] = float(len(baked.merged))
+    figures["measured_fraction"] = baked.measured_fraction
+    figures["texture_psnr_db_true_mesh"] = psnr(baked.texture, skin, compared)
+    left_out = np.setdiff1d(np.arange(len(pictures)), baked.merged)
+    figures |= rerender(head, shot, left_out[:: max(1, len(left_out) // 5)], skin, baked.texture)
+    false_alarms = (baked.covered >= VISIBLE) & (true_shot.visibility >= VISIBLE)
+    figures["false_cover_percent"] = 100 * float(
+        false_alarms.sum() / (true_shot.visibility >= VISIBLE).sum()
     )
-    exact = visibility_agreement(head, shot, 1 if settings.quick else 8)
-    figures = {"visibility_f1_self_true_mesh": exact}
-    disturbed = disturb(shot, settings.seed)
-    baker, noisy = TextureBaker(head, size), TextureBaker(head, size)
-    seconds = 0.0
-    for frame in chosen:
-        image = render_skin(head, shot.vertices[frame], shot, skin)
-        began = time.perf_counter()
-        baker.add(image, shot.vertices[frame], shot.K)
-        vertex_visibility(shot.vertices[frame][None], head.faces, shot.K, shot.image_size)
-        seconds += time.perf_counter() - began
-        noisy.add(image, disturbed[frame], shot.K)
-    began = time.perf_counter()
-    texture = baker.result()
-    figures["seconds_to_merge"] = time.perf_counter() - began
-    figures["fps_1080p"] = len(chosen) / seconds
-    figures["frames_baked"] = float(len(chosen))
-    figures["measured_fraction"] = baker.measured_fraction
-    compared = off_lashes(baker)
-    figures["texture_psnr_db_true_mesh"] = psnr(texture, skin, compared)
-    figures["texture_psnr_db_disturbed_mesh"] = psnr(noisy.result(), skin, compared)
-    left_out = np.setdiff1d(np.arange(len(shot.vertices)), chosen)
-    figures["rerender_psnr_db"] = rerender_psnr(
-        head, shot, left_out[:: max(1, len(left_out) // 5)], skin, texture
-    )
+    solved = solve(head, footage, settings) if case.solve else None
+    if solved is None:
+        return figures
+    figures["visibility_f1_self"] = f1_self(head, shot, solved, case.rays)
+    found = bake_shot(lambda: footage, head, solved, bake)
+    assert found.texture is not None
+    figures["texture_psnr_db"] = psnr(found.texture, skin, compared)
+    figures["vertices_px_solved"] = pixel_error(head, shot, solved)
     return figures
 
 
-def perform(head: Head, quick: bool, seed: int) -> Performance:
-    """Smooth motion to 55 degrees of yaw at 50 to 65 cm, with speech and a blink a second."""
-    n_frames = 6 if quick else FRAMES
-    scale = 0.5 if quick else 1.0
-    width, height = (round(side * scale) for side in IMAGE_SIZE)
-    rng = np.random.default_rng(seed)
-    t = np.arange(n_frames) / max(1, n_frames - 1)
-    names = list(head.expression_names)
-    expression = np.zeros((n_frames, len(names)), np.float32)
-    expression[:, names.index("jawOpen")] = 0.4 * np.maximum(0, np.sin(14 * np.pi * t))
-    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-        expression[:, names.index(name)] = np.maximum(0, np.cos(8 * np.pi * t)) ** 40
-    for name in ("mouthSmileLeft", "mouthSmileRight"):
-        expression[:, names.index(name)] = 0.5 * t
-    yaw, pitch = 0.95 * np.sin(2 * np.pi * t), 0.3 * np.sin(6 * np.pi * t + 1)
-    rotations = np.zeros((n_frames, 4, 3), np.float32)
-    rotations[:, 1, 0], rotations[:, 1, 1] = 0.4 * pitch, 0.4 * yaw
-    rotations[:, 0, 0], rotations[:, 0, 1] = 0.6 * pitch, 0.6 * yaw
-    translation = np.stack((0.03 * np.sin(9 * t), 0.02 * np.cos(7 * t), 0.575 - 0.075 * t), -1)
-    identity = head.identity_prior.sample(1, torch.Generator().manual_seed(seed))[0]
-    arguments = (
-        identity,
-        torch.from_numpy(expression),
-        torch.from_numpy(rotations),
-        torch.from_numpy(
-            translation.astype(np.float32) + rng.normal(0, 1e-4, (n_frames, 3))
-        ).float(),
+def _covers(head: Head, shot: Performance, case: Case, settings: BenchSettings) -> dict[str, float]:
+    """Figures of a performance with hands, a microphone, a phone and an object before the face.
+
+    What counts as found is a covered vertex that would be seen otherwise, in all frames.
+    """
+    skin = known_skin(head, case.texture_size, settings.seed, LIKE_SKIN)
+    passers = make_passers(len(shot.vertices), settings.seed)
+    pictures, kinds = [], []
+    truth = np.zeros((len(shot.vertices), head.n_vertices), bool)
+    for number in tqdm(range(len(shot.vertices)), "Rendering covers", file=sys.stderr):
+        vertices = shot.vertices[number]
+        image = render_skin(head, vertices, shot, skin, AMBIENT)
+        image, share, kind = cover_picture(image, vertices, shot.K, number, passers)
+        noise = np.random.default_rng(number).normal(0, NOISE, image.shape)
+        pictures.append(np.clip(image + noise, 0, 255).astype(np.uint8))
+        kinds.append(kind)
+        truth[number] = _at(share, vertices, shot.K) > 0.5
+    footage = RenderedFootage(pictures)
+    seen = posed(head, shot)
+    bake = BakeSettings(texture_size=0)
+    figures: dict[str, float] = {}
+    known = bake_shot(lambda: footage, head, seen, bake)
+    figures |= cover_figures(known, truth, seen, kinds, "_true_mesh")
+    solved = solve(head, footage, settings) if case.solve else None
+    if solved is not None:
+        found = bake_shot(lambda: footage, head, solved, bake)
+        figures |= cover_figures(found, truth, seen, kinds, "")
+    return figures
+
+
+def cover_figures(
+    baked: BakedShot, truth: NDArray[np.bool_], true_shot: PosedShot, kinds: list[str], suffix: str
+) -> dict[str, float]:
+    """F1, precision and recall of covered vertices among those that head and border would show."""
+    shown = true_shot.visibility >= VISIBLE
+    found = baked.covered >= VISIBLE
+    figures: dict[str, float] = {}
+    for name in ("", *dict.fromkeys(kind for kind in kinds if kind)):
+        rows = np.array([not name or kind == name for kind in kinds])
+        real, said = (truth & shown)[rows], (found & shown)[rows]
+        both = float((real & said).sum())
+        label = f"occluder{suffix}" + (f"_{name}" if name else "")
+        figures[f"visibility_f1_{label}"] = 2 * both / max(1.0, float(real.sum() + said.sum()))
+        if not name:
+            figures[f"visibility_precision_{label}"] = both / max(1.0, float(said.sum()))
+            figures[f"visibility_recall_{label}"] = both / max(1.0, float(real.sum()))
+    return figures
+
+
+def posed(head: Head, shot: Performance) -> PosedShot:
+    """The performance as the bake takes it, with the true mesh."""
+    vertices = shot.vertices.numpy()
+    K = np.repeat(shot.K[None].astype(np.float64), len(vertices), axis=0)
+    return PosedShot(
+        frame_index=np.arange(len(vertices)),
+        vertices=vertices,
+        visibility=soft_vertex_visibility(
+            vertices, head.faces, K, shot.image_size, occluders=without_lashes(head)
+        ),
+        K=K,
+        head_pose=shot.head_pose,
+        expression=shot.expression,
+        found=np.ones(len(vertices), bool),
+        rest_vertices=head.template.numpy(),
     )
-    with torch.no_grad():
-        vertices = head(*arguments)
-        pose = head.joint_transforms(identity, arguments[2], arguments[3])[:, 1]
-    focal = FOCAL_PX * scale
-    K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], np.float32)
-    return Performance(vertices, pose.numpy(), expression, K, (width, height))
 
 
-def known_skin(size: int, seed: int) -> np.ndarray:
-    """A skin tone with blotches of 20 to 2 mm and dark spots of 2 mm, (size, size, 3) u8 sRGB."""
-    rng = np.random.default_rng(seed)
-    skin = np.full((size, size, 3), (0.76, 0.57, 0.48), np.float32)
-    for cells, amplitude in ((16, 0.05), (48, 0.03), (160, 0.02)):
-        noise = rng.normal(size=(cells, cells, 3)).astype(np.float32)
-        skin += amplitude * cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
-    for x, y in rng.integers(0, size, (1500, 2)):
-        cv2.circle(skin, (int(x), int(y)), size // 340, (0.42, 0.27, 0.22), -1, cv2.LINE_AA)
-    skin = cv2.GaussianBlur(skin, (0, 0), size / 1000)
-    return (np.clip(skin, 0, 1) * 255).round().astype(np.uint8)
+class RenderedFootage(Footage):
+    """Pictures in memory as a clip of 25 frames a second."""
+
+    def __init__(self, pictures: list[Picture]) -> None:
+        self.pictures = pictures
+        self.path = Path("rendered")
+        self.image_size = (pictures[0].shape[1], pictures[0].shape[0])
+        self.frame_rate = Fraction(25)
+        self.n_frames = len(pictures)
+        self.warnings = []
+
+    def __iter__(self) -> Iterator[Frame]:
+        """One frame after the other."""
+        for number, image in enumerate(self.pictures):
+            yield Frame(number, number / 25, image)
 
 
-def without_lashes(head: Head) -> Tensor:
-    """(T,) bool: faces but those of the lashes, whose cards hide far more than real lashes do."""
-    lashes = torch.zeros(head.n_vertices, dtype=torch.bool)
-    lashes[torch.as_tensor(head.regions["lashes"])] = True
-    return ~lashes[head.faces].any(1)
+def solve(head: Head, footage: RenderedFootage, settings: BenchSettings) -> PosedShot | None:
+    """The head that the whole pipeline finds in the pictures; None where it finds no face."""
+    view = tqdm(total=1.0, desc="Tracking", file=sys.stderr, bar_format="{desc} {percentage:.0f}%")
+
+    def show(event: Event) -> None:
+        if isinstance(event, Progress):
+            view.set_description(f"Tracking, {event.stage}", refresh=False)
+            view.n = event.fraction
+            view.refresh()
+
+    try:
+        track = run_track(
+            footage, TrackSettings(texture_size=0, device=settings.device), on_event=show
+        )
+    except NoFaceError:
+        return None
+    finally:
+        view.close()
+    return posed_shot_of(track, head)
 
 
-def render_skin(head: Head, vertices: Tensor, shot: Performance, skin: np.ndarray) -> np.ndarray:
-    """An evenly lit picture (H, W, 3) u8 of posed vertices (N, 3) with a skin, on green."""
-    faces = without_lashes(head)
-    settings = ShadingSettings(ambient=1.0, supersample=2, background=(40, 150, 60, 255))
-    image = render_shaded(
-        vertices,
-        head.faces[faces],
-        shot.K,
-        shot.image_size,
-        texture=skin,
-        uv=head.uv,
-        face_uv=head.face_uv[faces],
-        settings=settings,
-    )
-    return np.ascontiguousarray(image[..., :3])
+def pixel_error(head: Head, shot: Performance, solved: PosedShot) -> float:
+    """Mean distance of the solved face's vertices from the true ones, pixels."""
+    face = np.asarray(head.regions["face"])
+    true = to_pixels(shot.vertices[:, face], shot.K)[..., :2]
+    found = to_pixels(solved.vertices[:, face], solved.K[0])[..., :2]
+    return float((true - found).norm(dim=-1)[torch.from_numpy(solved.found)].mean())
 
 
-def disturb(shot: Performance, seed: int) -> Tensor:
-    """Vertices with a new error in every frame: 0.5 degrees, 1 mm sideways, 5 mm in depth."""
-    rng = np.random.default_rng(seed + 1)
-    moved = shot.vertices.clone()
-    for index, vertices in enumerate(moved):
-        rotation, _ = cv2.Rodrigues(np.radians(0.5) * rng.normal(size=3) / np.sqrt(3))
-        shift = rng.normal(size=3) * (7e-4, 7e-4, 5e-3)
-        center = vertices.mean(0)
-        turned = (vertices - center) @ torch.from_numpy(rotation.T).float()
-        moved[index] = turned + center + torch.from_numpy(shift).float()
-    return moved
-
-
-def visibility_agreement(head: Head, shot: Performance, n_frames: int) -> float:
-    """F1 of vertex visibility against rays cast from the camera to every vertex."""
+def f1_self(head: Head, shot: Performance, found: PosedShot, n_frames: int) -> float:
+    """F1 of vertex visibility against rays cast from the camera to every true vertex."""
     hits = both = 0
     for frame in np.linspace(0, len(shot.vertices) - 1, n_frames).round().astype(int):
-        vertices = shot.vertices[frame]
-        seen = torch.from_numpy(
-            vertex_visibility(vertices[None], head.faces, shot.K, shot.image_size)[0]
-        ).bool()
-        truth = cast_rays(vertices, head.faces, 1e-4)
+        seen = torch.from_numpy(found.visibility[frame] >= VISIBLE)
+        faces = head.faces[without_lashes(head)]
+        truth = cast_rays(shot.vertices[frame], faces, 1e-4)
         hits += int((seen & truth).sum())
         both += int(seen.sum() + truth.sum())
     return 2 * hits / both
 
 
-def cast_rays(vertices: Tensor, faces: Tensor, tolerance: float) -> Tensor:
-    """Vertices (N, 3) that no triangle hides from the origin by more than metres: (N,) bool.
-
-    Moeller and Trumbore, Fast, Minimum Storage Ray-Triangle Intersection (1997), every vertex
-    against every triangle.
-    """
-    corners = vertices[faces].double()
-    edge_1, edge_2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    origin = -corners[:, 0]
-    q = torch.linalg.cross(origin, edge_1)
-    distance = (edge_2 * q).sum(-1)
-    normal = torch.linalg.cross(edge_1, edge_2)
-    across = torch.linalg.cross(edge_2, origin)
-    seen = torch.ones(len(vertices), dtype=torch.bool)
-    for begin in range(0, len(vertices), 256):
-        ray = vertices[begin : begin + 256].double()
-        determinant = -ray @ normal.T
-        u = ray @ across.T / determinant
-        v = ray @ q.T / determinant
-        t = distance / determinant
-        hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
-        hit &= (1 - t) * ray.norm(dim=-1, keepdim=True) > tolerance
-        seen[begin : begin + 256] = ~hit.any(1)
-    return seen
-
-
-def rerender_psnr(
-    head: Head, shot: Performance, frames: np.ndarray, skin: np.ndarray, texture: np.ndarray
-) -> float:
-    """PSNR of unseen frames drawn with the baked texture, where it is measured."""
-    errors = []
+def rerender(
+    head: Head, shot: Performance, frames: NDArray[np.int64], skin: Picture, texture: Picture
+) -> dict[str, float]:
+    """PSNR and SSIM of frames that were not merged, drawn with the baked texture where measured."""
+    errors, similar = [], []
     measured = np.repeat((texture[..., 3:] == MEASURED) * np.uint8(255), 3, 2)
     for frame in frames:
         vertices = shot.vertices[frame]
-        truth = render_skin(head, vertices, shot, skin).astype(float)
+        truth = render_skin(head, vertices, shot, skin).astype(np.float32)
         drawn = render_skin(head, vertices, shot, np.ascontiguousarray(texture[..., :3]))
         shown = render_skin(head, vertices, shot, measured).min(-1) == 255
         errors.append(((truth - drawn) ** 2)[shown])
-    return 10 * float(np.log10(255**2 / np.concatenate(errors).mean()))
+        similar.append(_ssim(truth.mean(-1), drawn.astype(np.float32).mean(-1))[shown])
+    if not errors:
+        return {}
+    return {
+        "rerender_psnr_db": 10 * float(np.log10(255**2 / np.concatenate(errors).mean())),
+        "rerender_ssim": float(np.concatenate(similar).mean()),
+    }
 
 
-def off_lashes(baker: TextureBaker) -> np.ndarray:
+def off_lashes(head: Head, size: int) -> NDArray[np.bool_]:
     """(S, S) bool: texels on the head, without those of the lashes, which are not rendered."""
-    size = baker.texels.size
+    baker = TextureBaker(head, size)
     compared = np.zeros(size * size, bool)
     part = baker.part_of_face[baker.texels.triangle].numpy()
     compared[baker.texels.position.numpy()] = part != 1 + list(PARTS).index("lashes")
     return compared.reshape(size, size)
 
 
-def psnr(texture: np.ndarray, truth: np.ndarray, compared: np.ndarray) -> float:
+def psnr(texture: Picture, truth: Picture, compared: NDArray[np.bool_]) -> float:
     """PSNR in decibels over the measured ones of some texels (S, S) bool."""
     chosen = compared & (texture[..., 3] == MEASURED)
     error = texture[chosen][:, :3].astype(float) - truth[chosen]
     return 10 * float(np.log10(255**2 / np.mean(error**2)))
+
+
+def _ssim(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Structural similarity of every pixel of two pictures (H, W), 0 to 255 (Wang et al., 2004)."""
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        blurred: NDArray[np.float32] = cv2.GaussianBlur(values, (11, 11), 1.5)
+        return blurred
+
+    mean_a, mean_b = mean(a), mean(b)
+    spread_a, spread_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    joint = mean(a * b) - mean_a * mean_b
+    low, high = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similar: NDArray[np.float32] = (2 * mean_a * mean_b + low) * (2 * joint + high)
+    return similar / ((mean_a**2 + mean_b**2 + low) * (spread_a + spread_b + high))
+
+
+def _speed(
+    head: Head, shot: PosedShot, pictures: list[Picture], texture_size: int
+) -> dict[str, float]:
+    """Frames a second of all that is done with each frame: visibility, covers, texture."""
+    some = np.linspace(0, len(pictures) - 1, min(8, len(pictures))).round().astype(int)
+    cover, baker = ShotCover(head), TextureBaker(head, texture_size)
+    vertices, K = torch.from_numpy(shot.vertices), torch.from_numpy(shot.K).float()
+    for number in some:
+        seen = torch.from_numpy(shot.visibility[number])
+        cover.learn(pictures[number], vertices[number], K[number], seen)
+    cover.solve()
+    size = (pictures[0].shape[1], pictures[0].shape[0])
+    began, worked = time.perf_counter(), time.process_time()
+    for number in some:
+        soft_vertex_visibility(shot.vertices[number][None], head.faces, shot.K[number], size)
+        covered, gain = cover.judge(pictures[number], vertices[number], K[number])
+        baker.add(pictures[number], vertices[number], K[number], visible=1 - covered, gain=gain)
+    seconds, processor = time.perf_counter() - began, time.process_time() - worked
+    began = time.perf_counter()
+    baker.linear_result()
+    return {
+        "fps_1080p": len(some) / seconds,
+        "processor_seconds_per_frame_1080p": processor / len(some),
+        "seconds_to_merge": time.perf_counter() - began,
+    }
+
+
+def _at(
+    share: NDArray[np.float32], vertices: Tensor, K: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Values (N,) of a picture (H, W) at vertices (N, 3), the border repeated."""
+    pixels = to_pixels(vertices, K)[:, :2].numpy().round().astype(int)
+    height, width = share.shape
+    values: NDArray[np.float32] = share[
+        np.clip(pixels[:, 1], 0, height - 1), np.clip(pixels[:, 0], 0, width - 1)
+    ]
+    return values

@@ -33,7 +33,8 @@ SCALARS: dict[str, Any] = {
     "devices": ["cpu", "cuda:0"],
     "job": m.TrackJob(clip="/clips/a.mp4", start=3, subject=(10.0, 20.5), focal_px=900.0),
 }
-SIZES = {"N": 7, "E": 2, "I": 5, "T": 4, "J": 4, "L": 6, "H": 3, "W": 5, "S": 3}
+SIZES = {"N": 7, "E": 2, "I": 5, "T": 4, "J": 4, "L": 6, "H": 3, "W": 5, "S": 3,
+         "A": 4, "B": 2, "C": 9}  # fmt: skip
 
 
 def make_message(message_type: type[m.Message], seed: int = 0) -> m.Message:
