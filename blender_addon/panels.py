@@ -10,7 +10,14 @@ from .backend_process import BackendError
 from .runtime import preferences, runtime
 from .scene.datablocks import find_object
 from .scene.footage import clip_size
-from .scene.material import find_relight
+from .scene.material import (
+    SHOW_ALPHA_NODE,
+    SHOW_VISIBLE_NODE,
+    USE_SEQUENCE_NODE,
+    find_relight,
+    find_value,
+)
+from .scene.visibility import PERCENT
 from .text import draw_text
 
 
@@ -141,6 +148,19 @@ class _ResultPanel(_Panel):
         relight = find_relight(head) if head is not None else None
         if relight is not None:
             layout.prop(relight, "default_value", text="Relight", slider=True)
+        if head is None:
+            return
+        for name, text in (
+            (USE_SEQUENCE_NODE, "Texture Sequence"),
+            (SHOW_ALPHA_NODE, "Show Measured"),
+            (SHOW_VISIBLE_NODE, "Show Visible"),
+        ):
+            value = find_value(head, name)
+            if value is not None:
+                layout.prop(value, "default_value", text=text, slider=True)
+        layout.operator("mien.load_sequence", icon="RENDER_ANIMATION")
+        layout.operator("mien.seen_group", icon="GROUP_VERTEX").percent = head.get(PERCENT, 50.0)
+        layout.operator("mien.shot_light", icon="WORLD")
 
 
 class MIEN_PT_track_view3d(_TrackPanel, bpy.types.Panel):

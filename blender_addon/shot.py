@@ -71,6 +71,8 @@ class Motion:
     """(F,) whether the face was seen."""
     visibility: NDArray[np.uint8] | None = None
     """(F, N) 1 where the camera sees the vertex; None until it is known."""
+    soft_visibility: NDArray[np.uint8] | None = None
+    """(F, N) the same as a soft value, 0 to 255; None where it is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,11 @@ class Shot:
     """Frames per second, if known."""
     texture: NDArray[np.uint8] | None = None
     """(H, W, 4) sRGB and alpha, first row at the top; None for none."""
+    albedo: NDArray[np.uint8] | None = None
+    """(H, W, 3) sRGB, the texture without the shot's shading; None for none."""
+    lighting: F4 | None = None
+    """(9, 3) the shot's shading as spherical harmonics of the normal, camera frame; None for
+    none."""
 
 
 def read_track(path: Path | str) -> Shot:
@@ -100,7 +107,10 @@ def read_track(path: Path | str) -> Shot:
                 raise TrackFileError(
                     f"{path}: was written by a newer version of Mien. Update the add-on."
                 )
-            return _shot_of({name: file[name] for name in _TRACK_FIELDS})
+            arrays = {name: file[name] for name in _TRACK_FIELDS}
+            # Older files lack these.
+            arrays |= {name: file[name] for name in _LATER_FIELDS if name in file.files}
+            return _shot_of(arrays)
     except FileNotFoundError:
         raise TrackFileError(f"{path}: there is no such file.") from None
     except TrackFileError:
@@ -117,6 +127,8 @@ _TRACK_FIELDS = (
     "visibility", "K", "image_size", "frame_rate", "texture",
 )  # fmt: skip
 
+_LATER_FIELDS = ("soft_visibility", "albedo", "lighting")
+
 
 def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
     order = np.argsort(arrays["frame_index"], kind="stable")
@@ -124,6 +136,7 @@ def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
         raise ValueError("no frames")
     numerator, denominator = (int(part) for part in arrays["frame_rate"])
     width, height = (int(part) for part in arrays["image_size"])
+    soft = _present(arrays, "soft_visibility")
     return Shot(
         model=HeadModel(
             expression_names=tuple(str(name) for name in arrays["expression_names"]),
@@ -142,12 +155,20 @@ def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
             focal_px=arrays["focal_px"][order].astype(np.float64),
             found=arrays["found"][order].astype(bool),
             visibility=arrays["visibility"][order] if arrays["visibility"].size else None,
+            soft_visibility=None if soft is None else soft[order],
         ),
         K=arrays["K"][order[0]].astype(np.float64),
         image_size=(width, height),
         frame_rate=Fraction(numerator, denominator) if numerator and denominator else None,
         texture=arrays["texture"] if arrays["texture"].size else None,
+        albedo=_present(arrays, "albedo"),
+        lighting=_present(arrays, "lighting"),
     )
+
+
+def _present(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any] | None:
+    array = arrays.get(name)
+    return array if array is not None and array.size else None
 
 
 class ShotReceiver:
@@ -167,6 +188,8 @@ class ShotReceiver:
         self.model_count = self.frame_count = self.texture_count = 0
         self._model: HeadModel | None = None
         self._texture: NDArray[np.uint8] | None = None
+        self._albedo: NDArray[np.uint8] | None = None
+        self._lighting: F4 | None = None
         self._frames: dict[int, FrameResult] = {}
         self._K: NDArray[np.float64] | None = None
 
@@ -186,6 +209,8 @@ class ShotReceiver:
             self.frame_count += 1
         elif isinstance(message, TextureResult):
             self._texture = np.array(message.texture)
+            self._albedo = None if message.albedo is None else np.array(message.albedo)
+            self._lighting = None if message.lighting is None else np.array(message.lighting)
             self.texture_count += 1
         elif isinstance(message, JobDone):
             self.image_size = message.image_size or self.image_size
@@ -208,6 +233,8 @@ class ShotReceiver:
             return None
         seen = [f.visibility if f.visibility is not None else None for f in frames]
         known = all(row is not None and len(row) == n_vertices for row in seen)
+        soft = [f.soft_visibility for f in frames]
+        has_soft = all(row is not None and len(row) == n_vertices for row in soft)
         focal_px = np.array([f.focal_px for f in frames], np.float64)
         return Shot(
             model=model,
@@ -219,11 +246,14 @@ class ShotReceiver:
                 focal_px=focal_px,
                 found=np.array([f.found for f in frames]),
                 visibility=np.stack(seen) if known else None,  # type: ignore[arg-type]
+                soft_visibility=np.stack(soft) if has_soft else None,  # type: ignore[arg-type]
             ),
             K=intrinsics(float(focal_px[0]), self.image_size) if self._K is None else self._K,
             image_size=self.image_size,
             frame_rate=self.frame_rate,
             texture=self._texture,
+            albedo=self._albedo,
+            lighting=self._lighting,
         )
 
 

@@ -15,6 +15,7 @@ from .animation import Curves
 from .datablocks import ensure_collection, ensure_object, find_object
 from .footage import index_to_frame, set_up_scene
 from .head import update_head
+from .light import store_lighting
 from .material import ensure_material, set_texture
 from .modes import object_mode
 from .rig import animate_rig, update_rig
@@ -77,9 +78,11 @@ def update_scene(
         _animate_found(rig, shot.motion, frames)
         camera_module.animate_camera(camera, shot, clip, frames)
     if changes.visibility and shot.motion.visibility is not None:
-        set_visibility(head, shot.motion.visibility, frames)
+        set_visibility(head, shot.motion.visibility, frames, shot.motion.soft_visibility)
     if changes.texture and shot.texture is not None:
-        set_texture(head, shot.texture)
+        set_texture(head, shot.texture, shot.albedo)
+        if shot.lighting is not None:
+            store_lighting(head, shot.lighting)
     return collection
 
 

@@ -12,7 +12,13 @@ from .images import update_image
 from .visibility import SEEN, VISIBLE
 
 TEXTURE_NODE = "Mien Texture"
+ALBEDO_NODE = "Mien Albedo"
+SEQUENCE_NODE = "Mien Sequence"
 RELIGHT_NODE = "Mien Relight"
+USE_ALBEDO_NODE = "Mien Use Albedo"
+USE_SEQUENCE_NODE = "Mien Use Sequence"
+SHOW_ALPHA_NODE = "Mien Show Alpha"
+SHOW_VISIBLE_NODE = "Mien Show Visible"
 SKIN_COLOUR = (0.55, 0.36, 0.28, 1.0)
 
 
@@ -34,8 +40,15 @@ def ensure_material(head: bpy.types.Object) -> bpy.types.Material | None:
     return material
 
 
-def set_texture(head: bpy.types.Object, texture: NDArray[np.uint8]) -> bpy.types.Image | None:
-    """Show a texture (H, W, 4), first row at the top, on the head."""
+def set_texture(
+    head: bpy.types.Object,
+    texture: NDArray[np.uint8],
+    albedo: NDArray[np.uint8] | None = None,
+) -> bpy.types.Image | None:
+    """Show a texture (H, W, 4), first row at the top, on the head.
+
+    albedo: (H, W, 3), the same without the shot's shading, for the scene's lights; None for none.
+    """
     material = ensure_material(head)
     if material is None:
         return None
@@ -46,21 +59,70 @@ def set_texture(head: bpy.types.Object, texture: NDArray[np.uint8]) -> bpy.types
     is_first = node.image is None
     node.image = update_image(node.image, "Mien Texture", texture, is_data=False)
     node.image[ROLE] = "texture"
-    if is_first:
-        shader = nodes["Principled BSDF"]
-        material.node_tree.links.new(node.outputs["Color"], shader.inputs["Base Color"])
-        material.node_tree.links.new(node.outputs["Color"], nodes["Emission"].inputs["Color"])
+    if is_first and RELIGHT_NODE in nodes:
         nodes[RELIGHT_NODE].outputs[0].default_value = 0.0
+        if "Mien Base" in nodes:
+            link = material.node_tree.links.new
+            base = nodes["Principled BSDF"].inputs["Base Color"]
+            link(_socket(nodes["Mien Base"].outputs, "Result_Color"), base)
+    _set_albedo(nodes, albedo)
     return node.image
+
+
+def _set_albedo(nodes: bpy.types.Nodes, albedo: NDArray[np.uint8] | None) -> None:
+    node, use = nodes.get(ALBEDO_NODE), nodes.get(USE_ALBEDO_NODE)
+    if node is None or use is None:
+        return
+    use.outputs[0].default_value = 0.0 if albedo is None else 1.0
+    if albedo is None:
+        return
+    opaque = np.full((*albedo.shape[:2], 1), 255, np.uint8)
+    node.image = update_image(
+        node.image, "Mien Albedo", np.concatenate((albedo, opaque), -1), is_data=False
+    )
+    node.image[ROLE] = "albedo"
+
+
+def set_sequence(head: bpy.types.Object, first_file: str, first: int, count: int) -> bool:
+    """Show the texture of every frame: files that `mien bake --sequence` has written.
+
+    first_file: path of the first, first: its number, which is the scene's frame; count: how many
+    follow without a gap. Returns False where the material has no place for them.
+    """
+    material = ensure_material(head)
+    node = None if material is None else material.node_tree.nodes.get(SEQUENCE_NODE)
+    if material is None or node is None:
+        return False
+    image = bpy.data.images.load(first_file, check_existing=True)
+    image.source = "SEQUENCE"
+    image.alpha_mode = "CHANNEL_PACKED"
+    image[ROLE] = "sequence"
+    node.image = image
+    user = node.image_user
+    # The file's number is the frame's: number = frame - frame_start + 1 + frame_offset.
+    user.frame_start, user.frame_offset, user.frame_duration = first, first - 1, count
+    user.use_auto_refresh = True
+    material.node_tree.nodes[USE_SEQUENCE_NODE].outputs[0].default_value = 1.0
+    return True
+
+
+def find_value(head: bpy.types.Object, name: str) -> bpy.types.NodeSocket | None:
+    """Return the value of one of the material's value nodes, by the node's name."""
+    for material in head.data.materials:
+        if material is not None and material.get(ROLE) == "material":
+            node = material.node_tree.nodes.get(name)
+            return node.outputs[0] if node is not None else None
+    return None
 
 
 def find_relight(head: bpy.types.Object) -> bpy.types.NodeSocket | None:
     """Return the value that goes from as filmed (0) to the scene's lights (1)."""
-    for material in head.data.materials:
-        if material is not None and material.get(ROLE) == "material":
-            node = material.node_tree.nodes.get(RELIGHT_NODE)
-            return node.outputs[0] if node is not None else None
-    return None
+    return find_value(head, RELIGHT_NODE)
+
+
+def _socket(sockets: bpy.types.bpy_prop_collection, identifier: str) -> bpy.types.NodeSocket:
+    """Return a socket by its identifier; several of a mix node have the same name."""
+    return next(socket for socket in sockets if socket.identifier == identifier)
 
 
 def _build_nodes(tree: bpy.types.NodeTree) -> None:
@@ -72,24 +134,69 @@ def _build_nodes(tree: bpy.types.NodeTree) -> None:
         node.name, node.label, node.location = name, label, (x, y)
         return node
 
-    add("ShaderNodeTexImage", TEXTURE_NODE, -700, 200, "Texture merged from the clip")
-    relight = add("ShaderNodeValue", RELIGHT_NODE, -300, 420, "Relight: 0 as filmed, 1 by lights")
+    def value(name: str, x: float, y: float, label: str) -> bpy.types.NodeSocket:
+        output = add("ShaderNodeValue", name, x, y, label).outputs[0]
+        output.default_value = 0.0
+        return output
+
+    def mix(
+        name: str, x: float, y: float, factor: bpy.types.NodeSocket,
+        first: bpy.types.NodeSocket, second: bpy.types.NodeSocket,
+    ) -> bpy.types.NodeSocket:  # fmt: skip
+        node = add("ShaderNodeMix", name, x, y)
+        node.data_type = "RGBA"
+        # Sockets of all types are there; these are the colour's.
+        links.new(factor, _socket(node.inputs, "Factor_Float"))
+        links.new(first, _socket(node.inputs, "A_Color"))
+        links.new(second, _socket(node.inputs, "B_Color"))
+        return _socket(node.outputs, "Result_Color")
+
+    texture = add("ShaderNodeTexImage", TEXTURE_NODE, -1100, 200, "Texture merged from the clip")
+    albedo = add("ShaderNodeTexImage", ALBEDO_NODE, -1100, -100, "Texture without the clip's light")
+    sequence = add("ShaderNodeTexImage", SEQUENCE_NODE, -1100, 500, "Texture of every frame")
+    relight = value(RELIGHT_NODE, -300, 420, "Relight: 0 as filmed, 1 by lights")
     # Until there is a texture, a plain skin under the scene's lights shows the shape.
-    relight.outputs[0].default_value = 1.0
+    relight.default_value = 1.0
+    use_sequence = value(USE_SEQUENCE_NODE, -1100, 620, "1: the texture of every frame")
+    use_albedo = value(USE_ALBEDO_NODE, -1100, -420, "1: relight without the clip's light")
+    filmed = mix(
+        "Mien Filmed", -760, 360, use_sequence, texture.outputs["Color"], sequence.outputs["Color"]
+    )
+    mix("Mien Base", -540, 160, use_albedo, filmed, albedo.outputs["Color"])
     emission = add("ShaderNodeEmission", "Emission", -300, 320, "As filmed")
+    links.new(filmed, emission.inputs["Color"])
     shader = add("ShaderNodeBsdfPrincipled", "Principled BSDF", -300, 160)
     shader.inputs["Base Color"].default_value = SKIN_COLOUR
     shader.inputs["Roughness"].default_value = 0.55
-    mix = add("ShaderNodeMixShader", "Mien Mix", 60, 320)
-    output = add("ShaderNodeOutputMaterial", "Material Output", 260, 320)
+    lit = add("ShaderNodeMixShader", "Mien Mix", 60, 320)
+    attributes = {}
     for name, label, y in (
-        (SEEN, "Share of frames in which it was seen", -120),
-        (VISIBLE, "Visible in this frame", -320),
+        (SEEN, "Share of frames in which it was seen", -520),
+        (VISIBLE, "Visible in this frame", -720),
     ):
-        attribute = add("ShaderNodeAttribute", name, -700, y, label)
+        attribute = add("ShaderNodeAttribute", name, -1100, y, label)
         attribute.attribute_type = "GEOMETRY"
         attribute.attribute_name = name
-    links.new(relight.outputs[0], mix.inputs[0])
-    links.new(emission.outputs[0], mix.inputs[1])
-    links.new(shader.outputs[0], mix.inputs[2])
-    links.new(mix.outputs[0], output.inputs["Surface"])
+        attributes[name] = attribute
+    links.new(relight, lit.inputs[0])
+    links.new(emission.outputs[0], lit.inputs[1])
+    links.new(shader.outputs[0], lit.inputs[2])
+
+    shown = lit.outputs[0]
+    alpha = mix("Mien Which Alpha", -540, 560, use_sequence, texture.outputs["Alpha"],
+                sequence.outputs["Alpha"])  # fmt: skip
+    for name, label, source, x in (
+        (SHOW_ALPHA_NODE, "1: white where measured, darker where completed", alpha, 260),
+        (SHOW_VISIBLE_NODE, "1: white where the camera sees it", attributes[VISIBLE].outputs["Fac"],
+         460),
+    ):  # fmt: skip
+        switch = value(name, x, 520, label)
+        plain = add("ShaderNodeEmission", f"{name} Colour", x, 180)
+        links.new(source, plain.inputs["Color"])
+        over = add("ShaderNodeMixShader", f"{name} Mix", x + 20, 340)
+        links.new(switch, over.inputs[0])
+        links.new(shown, over.inputs[1])
+        links.new(plain.outputs[0], over.inputs[2])
+        shown = over.outputs[0]
+    output = add("ShaderNodeOutputMaterial", "Material Output", 720, 320)
+    links.new(shown, output.inputs["Surface"])

@@ -3,7 +3,8 @@
 
 `mien_seen` is stored on the mesh: the share of frames in which a vertex was seen. `mien_visible`
 is made for the current frame by a geometry nodes modifier out of an image with one column for
-each vertex and one row for each frame.
+each vertex and one row for each frame: without Python, so that a farm renders it. The vertex group
+`Mien Seen` holds what was seen in at least some share of the frames.
 """
 
 from __future__ import annotations
@@ -18,15 +19,23 @@ from .images import update_image
 SEEN = "mien_seen"
 VISIBLE = "mien_visible"
 MODIFIER = "Mien Visibility"
+GROUP = "Mien Seen"
+PERCENT = "mien_seen_percent"
 
 MAX_ROWS = 8192
 """Frames that the image can hold, a size that every graphics card takes."""
 
 
 def set_visibility(
-    head: bpy.types.Object, visibility: NDArray[np.uint8], frames: NDArray[np.int64]
+    head: bpy.types.Object,
+    visibility: NDArray[np.uint8],
+    frames: NDArray[np.int64],
+    soft: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Store visibility (F, N) of scene frames (F,), ascending."""
+    """Store visibility (F, N), 0 or 1, of scene frames (F,), ascending.
+
+    soft: (F, N) the same as 0 to 255, which the shader then gets; None where it is not known.
+    """
     mesh = head.data
     attribute = mesh.attributes.get(SEEN)
     if attribute is None:
@@ -34,6 +43,8 @@ def set_visibility(
     attribute.data.foreach_set("value", visibility.astype(np.float32).mean(axis=0))
     # Blender 4.2 goes on showing the old values of an attribute unless it is told.
     mesh.update_tag()
+    update_seen_group(head, float(head.get(PERCENT, 50.0)))
+    pixels = (visibility > 0) * np.uint8(255) if soft is None else soft
 
     modifier = head.modifiers.get(MODIFIER)
     if modifier is None:
@@ -48,7 +59,7 @@ def set_visibility(
         return
     image = nodes["Image"].inputs["Image"].default_value
     nodes["Image"].inputs["Image"].default_value = update_image(
-        image, "Mien Visibility", _rows(visibility, frames), is_data=True
+        image, "Mien Visibility", _rows(pixels, frames), is_data=True
     )
     height = min(int(frames[-1] - frames[0]) + 1, MAX_ROWS)
     nodes["Column"].inputs[1].default_value = visibility.shape[1]
@@ -56,11 +67,30 @@ def set_visibility(
     nodes["Row"].inputs[1].default_value = height
 
 
+def update_seen_group(head: bpy.types.Object, percent: float) -> int:
+    """Fill the vertex group `Mien Seen` with what was seen in at least that many of 100 frames.
+
+    Returns how many vertices it holds; 0 where nothing is known of the visibility.
+    """
+    attribute = head.data.attributes.get(SEEN)
+    if attribute is None:
+        return 0
+    share = np.empty(len(attribute.data), np.float32)
+    attribute.data.foreach_get("value", share)
+    head[PERCENT] = percent
+    group = head.vertex_groups.get(GROUP) or head.vertex_groups.new(name=GROUP)
+    group.remove(range(len(share)))
+    # Half a frame of tolerance would be too much in a short shot; rounding is not.
+    seen = np.flatnonzero(share >= percent / 100 - 1e-6)
+    group.add(seen.tolist(), 1.0, "REPLACE")
+    return len(seen)
+
+
 def _rows(visibility: NDArray[np.uint8], frames: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Return the image (rows, N, 4): the first frame at the bottom, 255 where visible."""
     rows = np.minimum(frames - frames[0], MAX_ROWS - 1)
     pixels = np.zeros((int(rows[-1]) + 1, visibility.shape[1], 4), np.uint8)
-    pixels[rows[-1] - rows, :, :3] = (visibility > 0)[..., None] * np.uint8(255)
+    pixels[rows[-1] - rows, :, :3] = visibility[..., None]
     pixels[..., 3] = 255
     return pixels
 

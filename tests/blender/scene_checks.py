@@ -132,15 +132,22 @@ def texture(track: str) -> dict[str, Any]:
     bpy.ops.mien.import_track(filepath=track)
     expected = np.load(track)["texture"]
     material = _find("head").data.materials[0]
-    node = next(n for n in material.node_tree.nodes if n.type == "TEX_IMAGE")
+    node = material.node_tree.nodes["Mien Texture"]
     image = node.image
+    feeds = set()
+    ways = [node]
+    while ways:
+        for link in (one for out in ways.pop().outputs for one in out.links):
+            feeds.add(link.to_node.type)
+            if link.to_node.type == "MIX":
+                ways.append(link.to_node)
     pixels = np.empty(image.size[0] * image.size[1] * 4, np.float32)
     image.pixels.foreach_get(pixels)
     stored = np.rint(pixels.reshape(image.size[1], image.size[0], 4)[::-1] * 255)
     return {
         "difference": float(np.abs(stored - expected).max()),
         "packed": image.packed_file is not None,
-        "feeds": sorted({link.to_node.type for link in node.outputs["Color"].links}),
+        "feeds": sorted(feeds - {"MIX"}),
         "colour_space": image.colorspace_settings.name,
     }
 
@@ -270,3 +277,60 @@ def import_portrait(track: str) -> dict[str, Any]:
     """Import a track of an upright clip, taller than it is wide."""
     bpy.ops.mien.import_track(filepath=track)
     return _scene_facts() | _alignment(track, 3)
+
+
+def shading(track: str, folder: str) -> dict[str, Any]:
+    """Render what the camera sees, then a sequence; fill the group; use the shot's light."""
+    scene = bpy.context.scene
+    bpy.ops.mien.import_track(filepath=track)
+    head = _find("head")
+    nodes = head.data.materials[0].node_tree.nodes
+    scene.render.engine = "CYCLES"
+    scene.cycles.samples, scene.cycles.use_denoising = 1, False
+    scene.render.resolution_x, scene.render.resolution_y = 160, 90
+    scene.render.film_transparent = True
+    scene.render.filter_size = 0.01
+    scene.render.image_settings.file_format = "OPEN_EXR"
+    scene.render.use_persistent_data = False
+
+    def render(name: str) -> np.ndarray:
+        path = str(Path(folder) / f"{name}.exr")
+        scene.render.filepath = path
+        bpy.ops.render.render(write_still=True)
+        image = bpy.data.images.load(path)
+        pixels = np.empty(image.size[0] * image.size[1] * 4, np.float32)
+        image.pixels.foreach_get(pixels)
+        return pixels.reshape(image.size[1], image.size[0], 4)
+
+    # The image of the visibility alone changes from frame to frame: the pose does not.
+    for block in (head.data.shape_keys, _find("rig")):
+        block.animation_data_clear()
+    nodes["Mien Show Visible"].outputs[0].default_value = 1.0
+    first = scene.frame_start
+    means = []
+    for frame in (first, first + 1):
+        scene.frame_set(frame)
+        means.append(float(render(f"visible{frame}")[..., 0].mean()))
+    nodes["Mien Show Visible"].outputs[0].default_value = 0.0
+    bpy.ops.mien.load_sequence(filepath=str(Path(folder) / f"texture.{first:04d}.png"))
+    shown = []
+    for frame in (first, first + 1):
+        scene.frame_set(frame)
+        pixels = render(f"sequence{frame}")
+        shown.append(pixels[pixels[..., 3] > 0.99][:, :3].mean(0).tolist())
+    seen = np.load(track)["visibility"].mean(0)
+    counts = []
+    for percent in (20.0, 100.0):
+        bpy.ops.mien.seen_group(percent=percent)
+        group = head.vertex_groups["Mien Seen"].index
+        held = [any(g.group == group for g in v.groups) for v in head.data.vertices]
+        counts.append([int(sum(held)), int((seen >= percent / 100 - 1e-6).sum())])
+    bpy.ops.mien.shot_light()
+    return {
+        "visible": means,
+        "sequence": shown,
+        "groups": counts,
+        "world": scene.world.name,
+        "light": scene.world.node_tree.nodes["Mien Light"].image is not None,
+        "uses_albedo": nodes["Mien Use Albedo"].outputs[0].default_value,
+    }

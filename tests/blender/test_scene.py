@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from shared.arkit import EXPRESSION_NAMES
@@ -139,3 +141,33 @@ def test_damaged_files_are_refused_with_their_name(
     told = blender.run("scene_checks.py", "damaged", track=track_file, folder=tmp_path)
     for name, text in zip(("short", "text", "empty", "missing"), told, strict=True):
         assert f"{name}.npz" in text
+
+
+def test_shader_sees_visibility_sequence_group_and_light(
+    blender: Any, track_file: Path, tmp_path: Path
+) -> None:
+    with np.load(track_file) as file:
+        arrays = dict(file)
+    # All hidden in the first frame, all seen in the second.
+    visibility = np.zeros_like(arrays["visibility"])
+    visibility[1] = 1
+    visibility[:, ::2] |= np.arange(len(visibility), dtype=np.uint8)[:, None] % 2
+    arrays["visibility"], arrays["soft_visibility"] = visibility, visibility * np.uint8(255)
+    arrays["albedo"] = np.full((64, 64, 3), 120, np.uint8)
+    arrays["lighting"] = np.zeros((9, 3), np.float32)
+    arrays["lighting"][0] = 1 / 0.282095
+    path = tmp_path / "shot.npz"
+    np.savez(path, **arrays)
+    for number, color in ((OFFSET, (0, 0, 255)), (OFFSET + 1, (0, 255, 0))):
+        picture = np.full((64, 64, 3), color, np.uint8)
+        assert cv2.imwrite(str(tmp_path / f"texture.{number:04d}.png"), picture)
+    figures = blender.run("scene_checks.py", "shading", track=path, folder=tmp_path)
+    hidden, seen = figures["visible"]
+    assert hidden < 0.01 and seen > 0.05
+    # OpenCV writes blue, green, red.
+    assert np.argmax(figures["sequence"][0]) == 0 and np.argmax(figures["sequence"][1]) == 1
+    for held, expected in figures["groups"]:
+        assert held == expected
+    assert figures["groups"][0] != figures["groups"][1]
+    assert figures["world"] == "Mien Light" and figures["light"]
+    assert figures["uses_albedo"] == 1.0
