@@ -16,6 +16,7 @@ from backend.train.infinite3d.settings import Infinite3DSettings
 from backend.train.infinite3d.trainer import WEIGHTS as INFINITE3D_WEIGHTS
 from backend.train.portraits import PortraitSettings
 from backend.train.portraits_warp import WarpSettings
+from backend.train.pseudo_labels import PseudoLabelSettings
 from backend.train.running import CHECKPOINT
 
 FRAME_SIZE = 256
@@ -64,7 +65,7 @@ class Machine:
     workers: int = 1
     """Processes that render."""
     loaders: int = 0
-    """Processes that make the dense network's batches; 0 for a thread, enough for a CPU."""
+    """Processes that make the networks' batches; 0 for a thread, enough for a CPU."""
 
 
 # Samples to render: number, seed, and what the heads wear and are.
@@ -91,19 +92,34 @@ _DENSE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """The dense network, each row from the one before; its backbone starts the other network's."""
 
+# What the second round of labels changes.
+_SECOND = {"portraits": "portraits2", "warps": "warps2"}
+_WARPS2 = {"count": 12_300, "seed": 71}
+
 _INFINITE3D: dict[str, dict[str, Any]] = {
-    "heads": {"minutes": 8.0, "frame_share": 0.0, "apart": 1.0},
+    "heads": {"minutes": 8.0, "frame_share": 0.0, "apart": 1.0, "refine": 0},
     "encoder": {
-        "minutes": 50.0, "frame_share": 0.0, "apart": 0.0, "learning_rate": 1e-3,
+        "refine": 0, "minutes": 50.0, "frame_share": 0.0, "apart": 0.0, "learning_rate": 1e-3,
         "real_skin_share": 0.25, "warp_share": 0.42, "seed": 5,
     },
-    "transformer": {"minutes": 26.0, "frame_share": 1.0, "batch_size": 32, "seed": 6},
+    "transformer": {
+        "refine": 0, "minutes": 26.0, "frame_share": 1.0, "batch_size": 32, "seed": 6,
+    },
     "joint": {
-        "minutes": 27.0, "frame_share": 0.2, "apart": 0.0, "learning_rate": 6e-4,
+        "refine": 0, "minutes": 27.0, "frame_share": 0.2, "apart": 0.0, "learning_rate": 6e-4,
         "real_skin_share": 0.25, "warp_share": 0.42, "seed": 9,
     },
+    "finer1": {
+        "minutes": 52.0, "frame_share": 0.0, "apart": 0.0, "learning_rate": 1.2e-3,
+        "real_skin_share": 0.25, "warp_share": 0.42, "seed": 33,
+    },
+    "finer2": {
+        "minutes": 44.0, "frame_share": 0.0, "apart": 0.0, "learning_rate": 1e-3,
+        "real_skin_share": 0.25, "warp_share": 0.42, "seed": 34,
+    },
 }  # fmt: skip
-"""Infinite 3D: the heads on the dense backbone, F (encoder), S (transformer), both together."""
+"""Infinite 3D: the heads on the dense backbone, F (encoder), S (transformer), both together, then F
+with the closer look, on the first and on the second round of labels."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +145,15 @@ class _Builder:
         if with_portraits:
             rendered.append(self._warps())
         data = tuple(stage.name for stage in rendered) + ("portraits",) * with_portraits
-        shards = tuple(self.out / "shards" / n for n in data if n != "frames")
+        *first, last = self._infinite3d(data)
+        second = [self._labels(), self._portraits2(), self._warps2()] if with_portraits else []
         return (
             self._assets(), self._base(), *library, *rendered,
-            *self._dense(data, shards), *self._infinite3d(data, shards),
-            self._export(with_portraits),
+            *self._dense(data), *first, *second, last, self._export(with_portraits),
         )  # fmt: skip
+
+    def _shards(self, data: tuple[str, ...]) -> tuple[Path, ...]:
+        return tuple(self.out / "shards" / name for name in data if name != "frames")
 
     def _count(self, count: int) -> dict[str, int]:
         count = max(LEAST_SAMPLES, round(count * self.scale))
@@ -165,6 +184,39 @@ class _Builder:
         return Stage(
             "portraits", sentence, settings, (), (folder, shards), work.make_portraits
         )  # fmt: skip
+
+    def _labels(self) -> Stage:
+        m, path = self.material, self.out / "labels2.npz"
+        assert m.portraits is not None
+        settings = PseudoLabelSettings(
+            m.portraits, self.out / "portraits/fits.npz", path, before=m.landmarks,
+            weights=self.out / "finer1" / INFINITE3D_WEIGHTS,
+        )  # fmt: skip
+        sentence = "the portraits labelled by our own detector"
+        needs = ("portraits", "finer1")
+        return Stage("labels2", sentence, settings, needs, (path,), work.make_labels)
+
+    def _portraits2(self) -> Stage:
+        m, folder = self.material, self.out / "portraits2"
+        shards = self.out / "shards/portraits2"
+        assert m.portraits is not None
+        settings = PortraitSettings(
+            m.portraits, self.out / "labels2.npz", folder, shards=shards, exclude=m.exclude
+        )
+        sentence = "fits, skins and crops with these labels"
+        return Stage(
+            "portraits2", sentence, settings, ("labels2",), (folder, shards), work.make_portraits
+        )
+
+    def _warps2(self) -> Stage:
+        m = self.material
+        assert m.portraits is not None
+        source = WarpSettings(
+            m.portraits, self.out / "labels2.npz", self.out / "portraits2",
+            self.out / "assets.npz", self.out / "base.npz", self.out / "shards/warps2",
+            seed=_WARPS2["seed"], **self._count(_WARPS2["count"]),
+        )  # fmt: skip
+        return self._fill("warps2", "portraits in other poses, again", source, "portraits2")
 
     def _fill(
         self, name: str, what: str, source: GenerateSettings | WarpSettings, *needs: str
@@ -222,12 +274,13 @@ class _Builder:
         sentence = f"{settings.minutes:.3g} minutes of training: {what}"
         return Stage(name, sentence, settings, needs, (settings.out,), work.train)
 
-    def _dense(self, data: tuple[str, ...], shards: tuple[Path, ...]) -> list[Stage]:
+    def _dense(self, data: tuple[str, ...]) -> list[Stage]:
         stages: list[Stage] = []
         for name, row in _DENSE.items():
             before = stages[-1].name if stages else None
             settings = TrainSettings(
-                shards=shards, out=self.out / name, batch_size=16, imagenet=self.material.imagenet,
+                shards=self._shards(data), out=self.out / name, batch_size=16,
+                imagenet=self.material.imagenet,
                 start_from=None if before is None else self.out / before / CHECKPOINT,
                 device=self.machine.device, threads=self.machine.threads,
                 workers=self.machine.loaders, **self._minutes(row),
@@ -236,30 +289,36 @@ class _Builder:
             stages.append(self._training(name, "the dense network", settings, *needs))
         return stages
 
-    def _infinite3d(self, data: tuple[str, ...], shards: tuple[Path, ...]) -> list[Stage]:
+    def _infinite3d(self, data: tuple[str, ...]) -> list[Stage]:
         starts: dict[str, dict[str, str]] = {
             "heads": {"dense": "dense3"},
             "encoder": {"start_from": "heads"},
             "transformer": {},
             "joint": {"start_from": "encoder", "transformer_from": "transformer"},
+            "finer1": {"start_from": "joint"},
+            "finer2": {"start_from": "finer1"},
         }
         what = {
             "heads": "the heads on the dense network's backbone",
             "encoder": "the encoder",
             "transformer": "the spatial transformer",
             "joint": "both together",
+            "finer1": "the encoder with its closer look",
+            "finer2": "the same on the second round of labels",
         }
         stages = []
         for name, row in _INFINITE3D.items():
             links: dict[str, Any] = {
                 key: self.out / run / CHECKPOINT for key, run in starts[name].items()
             }
+            names = tuple(_SECOND.get(n, n) for n in data) if name == "finer2" else data
             settings = Infinite3DSettings(
-                shards=shards, frames=(self.out / "shards/frames",), out=self.out / name,
-                imagenet=self.material.imagenet, device=self.machine.device,
-                threads=self.machine.threads, **links, **self._minutes(row),
+                shards=self._shards(names), frames=(self.out / "shards/frames",),
+                out=self.out / name, imagenet=self.material.imagenet, device=self.machine.device,
+                threads=self.machine.threads, workers=self.machine.loaders, **links,
+                **self._minutes(row),
             )  # fmt: skip
-            needs = (*data, *starts[name].values())
+            needs = (*names, *starts[name].values())
             stages.append(self._training(name, what[name], settings, *needs))
         return stages
 
@@ -267,13 +326,13 @@ class _Builder:
         folder = self.out / "weights"
         settings = work.ExportSettings(
             folder,
-            encoder=self.out / "joint" / INFINITE3D_WEIGHTS,
-            # The joint training makes the transformer's windows worse: see the model card.
+            encoder=self.out / "finer2" / INFINITE3D_WEIGHTS,
+            # Joint training made the transformer's windows worse: see the model card.
             transformer=self.out / "transformer" / INFINITE3D_WEIGHTS,
             dense=self.out / "dense3" / DENSE_WEIGHTS,
             fits=self.out / "portraits/fits.npz" if with_portraits else None,
         )
-        needs = ("joint", "transformer", "dense3") + ("portraits",) * with_portraits
+        needs = ("finer2", "transformer", "dense3") + ("portraits",) * with_portraits
         sentence = "the weights under the names that the detectors load"
         return Stage("export", sentence, settings, needs, (folder,), work.export)
 

@@ -21,6 +21,7 @@ from backend.train.generate import FaceGenerator, GenerateSettings
 from backend.train.infinite3d.settings import Infinite3DSettings
 from backend.train.portraits import PortraitSettings
 from backend.train.portraits_warp import PortraitWarper, WarpSettings
+from backend.train.pseudo_labels import PseudoLabelSettings
 from backend.train.running import CHECKPOINT, piece_until
 
 if TYPE_CHECKING:
@@ -117,6 +118,14 @@ def make_portraits(s: PortraitSettings, piece: Piece) -> bool:
     from backend.train import portraits
 
     portraits.main(s)
+    return True
+
+
+def make_labels(s: PseudoLabelSettings, piece: Piece) -> bool:
+    """Label the portraits with our own detector."""
+    from backend.train import pseudo_labels
+
+    pseudo_labels.main(s)
     return True
 
 

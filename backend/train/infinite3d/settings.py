@@ -89,6 +89,8 @@ class Infinite3DSettings:
     """Between validations."""
     threads: int = 1
     """Threads of torch."""
+    workers: int = 0
+    """Processes that make the batches; 0 for a thread, which feeds a CPU."""
     device: str = "cpu"
     """Where to train."""
     seed: int = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from backend.train.dense_net import imagenet_weights
 from backend.train.infinite3d.data import BatchMaker, Step
 from backend.train.infinite3d.objective import Objective
 from backend.train.infinite3d.settings import Infinite3DSettings
-from backend.train.running import StepsAhead, TrainingRun, rate
+from backend.train.loaders import WORKER_SEEDS, MakeSteps, steps_ahead
+from backend.train.running import TrainingRun, rate
 from backend.train.shards import KIND_PORTRAIT, KIND_REAL_SKIN, KIND_WARP
 from backend.train.validate import validate
 
@@ -199,24 +201,16 @@ def run(settings: Infinite3DSettings) -> None:
 
     torch.set_num_threads(settings.threads)
     cv2.setNumThreads(1)
-    shares = {
-        BACKGROUND: settings.background_share,
-        KIND_PORTRAIT: settings.portrait_share,
-        KIND_WARP: settings.warp_share,
-        KIND_REAL_SKIN: settings.real_skin_share,
-    }
-    pool = SamplePool(settings.shards, shares)
-    needs_frames = architecture_of(settings).normalisation != "none"
-    frames = SamplePool(settings.frames, {BACKGROUND: 0.1}) if needs_frames else None
+    pool, frames = _pools(settings)
     for folders, found in ((settings.shards, pool), (settings.frames, frames)):
         if found is not None and len(found) == 0:
             raise BadInputError(f"{', '.join(map(str, folders))}: no shards to train on.")
     trainer = Trainer(settings)
     trainer.start()
-    maker = BatchMaker(
-        pool, frames, settings.augment, settings.seed + trainer.step_count, settings.twin_share
+    make: MakeSteps[Mapping[str, int], Step] = partial(
+        make_steps, settings, settings.seed + trainer.step_count
     )
-    stream: StepsAhead[Mapping[str, int], Step] = StepsAhead(maker.step)
+    stream = steps_ahead(make, settings.workers)
     stream.start(trainer.plan())
     try:
         trainer.spend(
@@ -231,6 +225,28 @@ def run(settings: Infinite3DSettings) -> None:
             trainer.save()
         finally:
             stream.close()
+
+
+def _pools(s: Infinite3DSettings) -> tuple[SamplePool, SamplePool | None]:
+    """The samples of a run, drawn by its shares: windows, and frames where there is an S."""
+    shares = {
+        BACKGROUND: s.background_share,
+        KIND_PORTRAIT: s.portrait_share,
+        KIND_WARP: s.warp_share,
+        KIND_REAL_SKIN: s.real_skin_share,
+    }
+    needs_frames = architecture_of(s).normalisation != "none"
+    frames = SamplePool(s.frames, {BACKGROUND: 0.1}) if needs_frames else None
+    return SamplePool(s.shards, shares), frames
+
+
+def make_steps(
+    settings: Infinite3DSettings, seed: int, worker: int
+) -> Callable[[Mapping[str, int], int], Step]:
+    """What makes the steps of a run, in a process of this number."""
+    s = settings
+    maker = BatchMaker(*_pools(s), s.augment, seed + WORKER_SEEDS * worker, s.twin_share)
+    return maker.step
 
 
 def _validate(trainer: Trainer, pool: SamplePool) -> dict[str, float]:

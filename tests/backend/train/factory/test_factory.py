@@ -111,16 +111,17 @@ def test_from_nothing_to_weights(
     names = [stage.name for stage in plan(settings.out, material)]
     said = capsys.readouterr().out
     assert all(f"] {name}: done" in said for name in names)
-    for name in ("crops", "skins", "scanned", "frames", "warps"):
+    for name in ("crops", "skins", "scanned", "frames", "warps", "warps2"):
         reader = ShardReader(settings.out / "shards" / name)
         assert len(reader) >= 12 and len(reader.shards) >= 2, name
     weights = settings.out / "weights"
     net = load_infinite3d(weights / "infinite3d_small.safetensors")
-    joint = load_infinite3d(settings.out / "joint/infinite3d.safetensors")
+    finer = load_infinite3d(settings.out / "finer2/infinite3d.safetensors")
+    assert finer.refiner is not None
     separate = load_infinite3d(settings.out / "transformer/infinite3d.safetensors")
     assert net.transformer is not None and separate.transformer is not None
     for name, value in net.state_dict().items():
-        source = separate if name.startswith("transformer.") else joint
+        source = separate if name.startswith("transformer.") else finer
         assert value.equal(source.state_dict()[name]), name
     load_network(weights / "dense320.safetensors")
     assert (weights / "ibug68_markup.npz").is_file()
