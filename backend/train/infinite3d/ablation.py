@@ -67,6 +67,9 @@ class AblationSettings:
     """What all rows share; `out` gets a folder a row and table.csv."""
     transformer_steps: int = 1200
     """In which a row's transformer learns alone, from 32 frames each; rows share it."""
+    transformer: Path | None = None
+    """Checkpoint of a longer training, whose affine transformer the rows of all parts start from:
+    what else they have would not show behind one that is hardly trained."""
     count: int = 240
     """Frames to measure on."""
     seed: int = 1
@@ -120,7 +123,8 @@ def run_ablation(settings: AblationSettings) -> dict[str, dict[str, float]]:
         out = shared.out / f"row{number}"
         row = replace(shared, out=out, resume=True, **{**_BASELINE, **parts})
         if row.normalisation != "none":
-            row = replace(row, transformer_from=_transformer(row, settings))
+            longer = settings.transformer if name.startswith("all") else None
+            row = replace(row, transformer_from=longer or _transformer(row, settings))
         run(row)
         torch.set_num_threads(shared.threads)
         pool = SamplePool(shared.frames, {BACKGROUND: 0.0})

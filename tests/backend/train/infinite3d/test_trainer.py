@@ -182,8 +182,9 @@ def test_two_views_of_a_face_are_made_to_agree(
     )
 
 
-def test_a_budget_of_steps(settings: Infinite3DSettings) -> None:
-    counted = replace(settings, steps=3, minutes=1e-6, batch_size=2)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_budget_of_steps(settings: Infinite3DSettings, workers: int) -> None:
+    counted = replace(settings, steps=3, minutes=1e-6, batch_size=2, workers=workers)
     run(counted)
     trainer = Trainer(replace(counted, resume=True))
     trainer.start()
