@@ -144,6 +144,7 @@ def _transformer(row: Infinite3DSettings, settings: AblationSettings) -> Path:
     """Train the transformer that rows of this normalisation start from; its checkpoint."""
     alone = replace(
         row,
+        **{**_BASELINE, "normalisation": row.normalisation},
         out=settings.training.out / f"transformer_{row.normalisation}",
         frame_share=1.0,
         batch_size=32,
