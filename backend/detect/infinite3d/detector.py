@@ -33,7 +33,7 @@ from backend.detect.window_detector import (
 )
 from backend.detect.windows import Window, crop, roi
 
-_PARTS = (1.0, 0.55, 0.3)
+_PARTS = (1.0, 0.55, 0.3, 0.17)
 """Sides of the parts that the transformer looks at, over the frame's longer side."""
 _STEP = 0.5
 """Distance of neighbouring parts in sides; a face of a third of a part lies whole in one."""

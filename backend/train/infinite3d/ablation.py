@@ -38,23 +38,21 @@ _BASELINE: dict[str, Any] = {
     "refine": 0,
     "twin_share": 0.0,
 }
-_ALL: dict[str, Any] = {
-    "normalisation": "affine",
-    "predict_3d": True,
-    "predict_focal": True,
-    "deform_queries": True,
-}
+_3D: dict[str, Any] = {"predict_3d": True, "predict_focal": True}
+_ALL: dict[str, Any] = {"normalisation": "affine", **_3D, "deform_queries": True}
 ROWS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "+ transformer (similarity)": {"normalisation": "similarity"},
     "+ transformer (affine)": {"normalisation": "affine"},
     "+ 3D landmarks (fixed focal length)": {"predict_3d": True},
-    "+ 3D landmarks (focal displacement)": {"predict_3d": True, "predict_focal": True},
+    "+ 3D landmarks (focal displacement)": _3D,
     "+ query deformation": {"deform_queries": True},
     "+ closer look": {"refine": 2},
     "all of the paper's": _ALL,
     "all, and views that agree": {**_ALL, "twin_share": 0.25},
     "all, and the closer look": {**_ALL, "refine": 2},
+    "3D landmarks and views that agree": {**_3D, "twin_share": 0.25},
+    "3D landmarks and the closer look": {**_3D, "refine": 2},
 }
 """What each row adds to the baseline, as the paper's Table 3 lists them, and what we add."""
 
