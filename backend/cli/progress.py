@@ -10,8 +10,9 @@ from tqdm import tqdm
 STAGES: dict[str, tuple[float, float, str]] = {
     "detect": (0.0, 0.5, "Finding the face"),
     "fit": (0.5, 0.75, "Fitting the head"),
-    "pose": (0.75, 0.85, "Posing every frame"),
-    "texture": (0.85, 1.0, "Merging the texture"),
+    "pose": (0.75, 0.8, "Posing every frame"),
+    "cover": (0.8, 0.88, "Looking for what covers"),
+    "texture": (0.88, 1.0, "Merging the texture"),
 }
 """Share of the whole job, and what to call it, for each stage."""
 

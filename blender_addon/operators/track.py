@@ -191,6 +191,7 @@ STAGES = {
     "detect": "Finding the face",
     "fit": "Fitting the shot",
     "pose": "Posing the head",
+    "cover": "Looking for what covers the face",
     "texture": "Merging the texture",
 }
 """The backend's stages in the artist's words."""
