@@ -11,22 +11,20 @@ import inspect
 import re
 from pathlib import Path
 
-from . import messages, results
+from . import jobs, messages, results
 from .codec import array_specs
+from .jobs import JOBS, PARTS, Part
 from .messages import CLIENT_MESSAGES, SERVER_MESSAGES, Message, tag_of
 
 DOCUMENT = Path(__file__).with_name("PROTOCOL.md")
 BEGIN = "<!-- tables: begin (made by shared/describe.py) -->"
 END = "<!-- tables: end -->"
 
-JOBS: tuple[type[Message], ...] = (messages.TrackJob, messages.DiagnosticJob)
-"""The kinds of job, which travel inside SubmitJob."""
-
 
 def field_sentences() -> dict[str, dict[str, tuple[str, str]]]:
     """Return, by class and field name, the annotation's source and the sentence below it."""
     described: dict[str, dict[str, tuple[str, str]]] = {}
-    trees = [ast.parse(inspect.getsource(module)) for module in (messages, results)]
+    trees = [ast.parse(inspect.getsource(module)) for module in (messages, jobs, results)]
     for node in (node for tree in trees for node in tree.body):
         if not isinstance(node, ast.ClassDef):
             continue
@@ -48,23 +46,29 @@ _ALIASES = {
     "Count": "int (ge=0)",
     "JobId": "str (32 hexadecimal digits)",
     "Pixels": "int (ge=1)",
+    "Positive": "float (gt=0)",
+    "Row": "tuple[float, float, float]",
 }
 """The field types of message_base.py in words."""
 
 
 def _type_text(annotation: str) -> str:
     """Return an annotation in words that do not depend on Python's typing module."""
-    text = re.sub(r"Annotated\[(\w+), msgspec\.Meta\(([^)]*)\)\]", r"\1 (\2)", annotation)
+    text = re.sub(r"Annotated\[([\w\[\], ]+?), msgspec\.Meta\(([^)]*)\)\]", r"\1 (\2)", annotation)
     for name, words in _ALIASES.items():
         text = re.sub(rf"\b{name}\b", words, text)
     return text.replace("'", '"').replace("|", "or")
 
 
-def message_table(message_type: type[Message], direction: str) -> str:
-    """Return the section of one message."""
+def message_table(message_type: type[Message] | type[Part], direction: str) -> str:
+    """Return the section of one message, or of a part of one."""
     described = field_sentences()
-    specs = array_specs(message_type)
-    title = f"### `{tag_of(message_type)}`" + (f" ({direction})" if direction else "")
+    if issubclass(message_type, Message):
+        specs = array_specs(message_type)
+        title = f"### `{tag_of(message_type)}`" + (f" ({direction})" if direction else "")
+    else:
+        specs = {}
+        title = f"#### {message_type.__name__}" + (f" ({direction})" if direction else "")
     summary = " ".join(inspect.cleandoc(message_type.__doc__ or "").split())
     lines = [title, "", summary, ""]
     rows = []
@@ -94,6 +98,7 @@ def tables() -> str:
         direction = "either way" if message_type in both else sender
         sections.append(message_table(message_type, direction))
     sections += [message_table(job, "a job, inside `submit_job`") for job in JOBS]
+    sections += [message_table(part, "a part of jobs") for part in PARTS]
     return "\n".join(sections)
 
 

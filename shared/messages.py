@@ -4,15 +4,21 @@ Arrays travel as raw buffers after the header (see codec.py); their annotation s
 shape, where a letter stands for one size that is the same everywhere in the message. The frames
 and units are those of the OpenCV camera convention: metres, radians, pixels (conventions.py).
 PROTOCOL.md explains who sends what and when. This module has those of connections and requests, and
-offers the results (results.py) and the base (message_base.py) too.
+offers the jobs (jobs.py), the results (results.py) and the base (message_base.py) too.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
-
-import msgspec
-
+from .jobs import PARTS as PARTS
+from .jobs import DiagnosticJob as DiagnosticJob
+from .jobs import ExpressionLimit as ExpressionLimit
+from .jobs import Job as Job
+from .jobs import Lens as Lens
+from .jobs import PinnedPoint as PinnedPoint
+from .jobs import RefineJob as RefineJob
+from .jobs import RigCamera as RigCamera
+from .jobs import ShotConstraints as ShotConstraints
+from .jobs import TrackJob as TrackJob
 from .message_base import ERROR_CODES as ERROR_CODES
 from .message_base import FINAL_STATES as FINAL_STATES
 from .message_base import ArraySpec as ArraySpec
@@ -22,6 +28,7 @@ from .message_base import JobState as JobState
 from .message_base import Message as Message
 from .message_base import new_job_id as new_job_id
 from .message_base import tag_of as tag_of
+from .results import CameraResult as CameraResult
 from .results import DiagnosticResult as DiagnosticResult
 from .results import Event as Event
 from .results import FrameResult as FrameResult
@@ -101,54 +108,6 @@ class Error(Message, frozen=True, kw_only=True, tag="error"):
 # ---- Requests about jobs ------------------------------------------------------------------
 
 
-class TrackJob(Message, frozen=True, kw_only=True, tag="track"):
-    """Settings of a job that tracks one face through a clip."""
-
-    clip: Text
-    """Absolute path of a clip, image, folder or image sequence, as the server sees it."""
-
-    start: Count | None = None
-    """First frame index, counted from 0; None for the beginning of the clip."""
-
-    end: Count | None = None
-    """Last frame index, included; None for the end of the clip."""
-
-    quality: Literal["preview", "final"] = "final"
-    """"preview" stops after the per-frame pass; "final" fits the whole shot and the texture."""
-
-    focal_mode: Literal["solve", "fixed"] = "solve"
-    """Whether the focal length is solved for or given by focal_px."""
-
-    focal_px: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """Focal length in pixels of the clip's full-size image; required where fixed."""
-
-    subject: tuple[float, float] | None = None
-    """Pixel (x, y) on the wanted person in the first frame; None for the largest face."""
-
-    texture_size: Annotated[int, msgspec.Meta(ge=0, le=8192)] = 2048
-    """Side of the square texture in pixels; 0 for no texture."""
-
-
-class DiagnosticJob(Message, frozen=True, kw_only=True, tag="diagnostic"):
-    """A job that checks an installation: a seeded random walk, streamed step by step."""
-
-    steps: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 16
-    """Number of results to stream."""
-
-    size: Annotated[int, msgspec.Meta(ge=1, le=2048)] = 64
-    """Side of the square array in each result."""
-
-    seed: Count = 0
-    """Seed; the same seed gives the same results bit for bit."""
-
-    pause_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
-    """Seconds that each step lasts at least."""
-
-
-Job: TypeAlias = TrackJob | DiagnosticJob
-"""Every kind of job; the header's `job.type` says which one."""
-
-
 class SubmitJob(Message, frozen=True, kw_only=True, tag="submit_job"):
     """Client to server: run this job, or go on sending its results if it is already known."""
 
@@ -225,6 +184,7 @@ SERVER_MESSAGES: tuple[type[Message], ...] = (
     ModelResult,
     FrameResult,
     TextureResult,
+    CameraResult,
     DiagnosticResult,
     JobDone,
     JobFailed,

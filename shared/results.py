@@ -107,7 +107,8 @@ class FrameResult(JobResult, frozen=True, kw_only=True, eq=False, tag="frame_res
     """Detected landmarks in pixels; absent where no face was found."""
 
     landmark_sigma: Annotated[Float32s, ArraySpec("f4", ("L",))] | None = None
-    """Standard deviation of each landmark in pixels; absent where no face was found."""
+    """Standard deviation of each landmark in pixels; infinite under a mask; absent where no face
+    was found."""
 
     vertices: Annotated[Float32s, ArraySpec("f4", ("N", 3))] | None = None
     """Posed vertices in the camera frame, metres; final results only."""
@@ -131,6 +132,40 @@ class TextureResult(JobResult, frozen=True, kw_only=True, eq=False, tag="texture
     lighting: Annotated[Float32s, ArraySpec("f4", ("C", 3))] | None = None
     """The shot's light: nine spherical harmonics of the normal in the camera frame, irradiance over
     pi in linear light; absent with the albedo."""
+
+
+class CameraResult(JobResult, frozen=True, kw_only=True, eq=False, tag="camera_result"):
+    """One of several cameras of a shot, the first one too; its frames are those of the first clip.
+    Since 1.1."""
+
+    number: Count
+    """Which camera, counted from 0 in the order of the clips."""
+
+    clip: str
+    """Path of its clip, as the server saw it."""
+
+    offset: float
+    """Frame t of the first clip shows the same moment as frame t + offset of this one, both counted
+    at the first one's rate."""
+
+    image_size: tuple[Pixels, Pixels]
+    """Width and height of its pictures in pixels, after rotation."""
+
+    K: Annotated[NDArray[np.float64], ArraySpec("f8", (3, 3))]
+    """Intrinsics in pixels of its own pictures."""
+
+    rotation: Annotated[NDArray[np.float64], ArraySpec("f8", (3, 3))]
+    """R of X_this = R X_first + T."""
+
+    translation: Annotated[NDArray[np.float64], ArraySpec("f8", (3,))]
+    """T of the same, metres."""
+
+    landmarks_2d: Annotated[Float32s, ArraySpec("f4", ("F", "L", 2))]
+    """Landmarks in its pictures at the moments of the first clip's frames; NaN where there are
+    none."""
+
+    landmark_sigma: Annotated[Float32s, ArraySpec("f4", ("F", "L"))]
+    """Standard deviation of each in pixels; NaN where there is none, infinite under a mask."""
 
 
 class DiagnosticResult(JobResult, frozen=True, kw_only=True, eq=False, tag="diagnostic_result"):
@@ -158,6 +193,16 @@ class JobDone(JobResult, frozen=True, kw_only=True, eq=False, tag="job_done"):
     K: Annotated[NDArray[np.float64], ArraySpec("f8", (3, 3))] | None = None
     """Intrinsics of the camera in pixels."""
 
+    focal_sd_percent: float | None = None
+    """Standard deviation of the solved focal length in per cent; None where it was given. Since
+    1.1."""
+
+    near_ms: float | None = None
+    """Milliseconds of a refine job's solve about the changed pins. Since 1.1."""
+
+    whole_ms: float | None = None
+    """Milliseconds of a refine job's solve of the whole shot. Since 1.1."""
+
 
 class JobFailed(JobResult, frozen=True, kw_only=True, tag="job_failed"):
     """Last result of a job that failed."""
@@ -173,5 +218,7 @@ class JobCancelled(JobResult, frozen=True, kw_only=True, tag="job_cancelled"):
     """Last result of a job that was cancelled."""
 
 
-Event: TypeAlias = Progress | ModelResult | FrameResult | TextureResult | DiagnosticResult
+Event: TypeAlias = (
+    Progress | ModelResult | FrameResult | TextureResult | CameraResult | DiagnosticResult
+)
 """What a job reports while it runs."""

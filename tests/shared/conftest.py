@@ -31,10 +31,39 @@ SCALARS: dict[str, Any] = {
     "image_size": (1920, 1080),
     "frame_rate": (30000, 1001),
     "devices": ["cpu", "cuda:0"],
-    "job": m.TrackJob(clip="/clips/a.mp4", start=3, subject=(10.0, 20.5), focal_px=900.0),
+    "number": 1,
+    "clip": "/clips/b.mp4",
+    "offset": -3.5,
+    "focal_sd_percent": 2.5,
+    "near_ms": 120.5,
+    "whole_ms": 900.0,
+    "job": m.TrackJob(
+        clip="/clips/a.mp4",
+        start=3,
+        subject=(10.0, 20.5),
+        focal_px=900.0,
+        lens=m.Lens(principal_point=(960.5, 540.0), distortion=(-0.1, 0.02, 0.0), zoom=True),
+        constraints=m.ShotConstraints(
+            pins=[m.PinnedPoint(frame=3, point="ibug68/30", x=1.5, y=-2.0, camera=1)],
+            ignore_frames=[(4, 6), (9, 9)],
+            limits=[m.ExpressionLimit(name="jawOpen", low=0.0, high=0.3)],
+            mask="/clips/mask.png",
+            neutral=7,
+        ),
+        cameras=[
+            m.RigCamera(
+                clip="/clips/b.mp4",
+                offset=3.5,
+                rotation=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+                translation=(0.1, 0.0, 0.0),
+                focal_px=800.0,
+            )
+        ],
+        person="/people/anna.npz",
+    ),
 }
 SIZES = {"N": 7, "E": 2, "I": 5, "T": 4, "J": 4, "L": 6, "H": 3, "W": 5, "S": 3,
-         "A": 4, "B": 2, "C": 9}  # fmt: skip
+         "A": 4, "B": 2, "C": 9, "F": 3}  # fmt: skip
 
 
 def make_message(message_type: type[m.Message], seed: int = 0) -> m.Message:
