@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from backend.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from backend.errors import BadInputError, NoFaceError
+from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
+from backend.head.landmarks import layout
 
-from .problem import MOTION, Free, Problem
+from .observations import undistort
+from .posed_points import PosedPoints
+from .realtime.energy import FrameEnergy, FrameState, minimise_frame
+from .realtime.fitter import cold_start, frame_fit, observe
+from .realtime.points import FramePoints
+from .realtime.turning import exponential
 from .settings import FitSettings, FrameFit
-from .stages import LOOSE_SIGMAS
-from .state import State, one_camera
-from .views import pixels_of
 
-COLD_ITERATIONS, FRAME_ITERATIONS = 4, 5
+COLD_ITERATIONS, FRAME_ITERATIONS = 8, 5
 # The last frame's fit is a good start while it lies within this share of the face's size.
 NEAR_ENOUGH = 0.15
 # A preview does not need the last per mille.
 TOLERANCE = 3e-3
 
+_cache: WeakKeyDictionary[Head, dict[str, FramePoints]] = WeakKeyDictionary()
 
-@torch.no_grad()
+
 def fit_frame(
     head: Head, layout_name: str, landmarks_2d: ArrayLike, landmark_sigma: ArrayLike,
     image_size: tuple[int, int], settings: FitSettings | None = None,
@@ -34,44 +39,58 @@ def fit_frame(
 
     previous: the last frame's fit, where this one starts unless the face has jumped; identity
     (100,), the mean where None. The focal length is the settings', or that of the starting field
-    of view. Raises: NoFaceError where too few landmarks are finite, BadInputError.
+    of view. Lids and lips are not kept out of what they touch. Raises: NoFaceError where too few
+    landmarks are finite, BadInputError.
     """
-    # Nor need lids and lips be kept out of what they touch.
-    settings = replace(settings or FitSettings(), tolerance=TOLERANCE, intersection_weight=0.0)
-    problem = Problem.of(
-        head, layout_name, np.asarray(landmarks_2d)[None, None],
-        np.asarray(landmark_sigma)[None, None], np.ones(1, bool), image_size, settings,
-    )  # fmt: skip
-    state = None if previous is None else _resume(problem, previous, identity)
+    settings = settings or FitSettings()
+    if settings.focal_px is not None and not 0 < settings.focal_px < math.inf:
+        raise BadInputError(f"a focal length of {settings.focal_px} px: it must be positive")
+    seen, given = np.asarray(landmarks_2d, np.float64), np.asarray(landmark_sigma, np.float64)
+    count = len(layout(layout_name))
+    if seen.shape != (count, 2) or given.shape != (count,):
+        raise BadInputError(f"landmarks {seen.shape} and sigma {given.shape} of {count} points")
+    width, height = image_size
+    focal = settings.focal_px or focal_from_field_of_view(
+        math.radians(settings.field_of_view_deg), width
+    )
+    centre = np.array(settings.principal_point or ((width - 1) / 2, (height - 1) / 2))
+    if any(settings.distortion):
+        seen = undistort(seen, centre, focal, settings.distortion)
+    seen, sigma, size = observe(seen, given, settings.sigma_floor)
+    if size is None:
+        raise NoFaceError("the frame has no face to fit")
+    points = _points(head, layout_name)
+    if identity is not None:
+        points = points.of_person(np.asarray(identity, np.float64))
+    energy = FrameEnergy.of(points, settings, focal, centre, seen, sigma, settings.robust_sigmas)
+    state = None if previous is None else _resume(energy, previous, size)
     if state is None:
-        state = _with_identity(problem, problem.start(), identity)
-        state, _ = problem.minimise(state, Free.POSE, COLD_ITERATIONS, LOOSE_SIGMAS)
-    state, result = problem.minimise(state, MOTION, FRAME_ITERATIONS, settings.robust_sigmas)
-    return FrameFit(
-        state.expression[0].clamp(0, 1).cpu().numpy().astype(np.float32),
-        rotmat_to_rotvec(state.rotmat)[0].cpu().numpy().astype(np.float32),
-        state.translation[0].cpu().numpy().astype(np.float32),
-        float(state.log_focal[0].exp()),
-        result.costs[-1],
-    )
+        found = cold_start(energy, COLD_ITERATIONS)
+    else:
+        found = minimise_frame(energy, state, FRAME_ITERATIONS, TOLERANCE)
+    if not math.isfinite(found.cost):
+        raise NoFaceError("the landmarks are no face's")
+    return frame_fit(found.state, focal, found.cost)
 
 
-def _resume(problem: Problem, previous: FrameFit, identity: ArrayLike | None) -> State | None:
+def _resume(energy: FrameEnergy, previous: FrameFit, size: float) -> FrameState | None:
     """The last frame's parameters as a start; None where they are too far off."""
-    template = problem.points.template
-    state = one_camera(
-        problem.tensor(previous.expression)[None],
-        rotvec_to_rotmat(problem.tensor(previous.rotations))[None],
-        problem.tensor(previous.translation)[None],
-        template.new_zeros(problem.points.identity_basis.shape[-1]),
-        problem.tensor(problem.focal_start).log()[0],
-    )
-    state = _with_identity(problem, state, identity)
-    pixels = pixels_of(problem.points.pose(state).points, state, problem.centres)
-    error = (pixels - problem.target.landmarks_2d).norm(dim=-1)
-    near = float(error[problem.target.seen()].median()) < NEAR_ENOUGH * problem.size[0]
-    return state if near else None
+    state = FrameState(
+        previous.expression.astype(np.float64), _rotmat(previous.rotations),
+        previous.translation.astype(np.float64),
+    )  # fmt: skip
+    away = np.linalg.norm(energy.pixels(state) - energy.landmarks_2d, axis=1)
+    known = energy.precision > 0
+    return state if float(np.median(away[known])) < NEAR_ENOUGH * size else None
 
 
-def _with_identity(problem: Problem, state: State, identity: ArrayLike | None) -> State:
-    return state if identity is None else replace(state, identity=problem.tensor(identity))
+def _rotmat(rotations: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.stack([exponential(rotvec) for rotvec in rotations.astype(np.float64)])
+
+
+def _points(head: Head, layout_name: str) -> FramePoints:
+    """A head's landmark points, kept for the next frame: gathering them takes longer than a fit."""
+    kept = _cache.setdefault(head, {})
+    if layout_name not in kept:
+        kept[layout_name] = FramePoints.of(PosedPoints.of(head, layout(layout_name)))
+    return kept[layout_name]
