@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .confidence import frame_confidence
 from .shared.conventions import intrinsics
 from .shared.messages import (
     FrameResult,
@@ -73,6 +74,8 @@ class Motion:
     """(F, N) 1 where the camera sees the vertex; None until it is known."""
     soft_visibility: NDArray[np.uint8] | None = None
     """(F, N) the same as a soft value, 0 to 255; None where it is not known."""
+    confidence: F4 | None = None
+    """(F,) 0 to 1, how sure the detector was of the frame; None where it is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,7 @@ _TRACK_FIELDS = (
     "visibility", "K", "image_size", "frame_rate", "texture",
 )  # fmt: skip
 
-_LATER_FIELDS = ("soft_visibility", "albedo", "lighting")
+_LATER_FIELDS = ("soft_visibility", "albedo", "lighting", "landmarks_2d", "landmark_sigma")
 
 
 def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
@@ -156,6 +159,7 @@ def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
             found=arrays["found"][order].astype(bool),
             visibility=arrays["visibility"][order] if arrays["visibility"].size else None,
             soft_visibility=None if soft is None else soft[order],
+            confidence=_confidence(arrays, order),
         ),
         K=arrays["K"][order[0]].astype(np.float64),
         image_size=(width, height),
@@ -169,6 +173,15 @@ def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
 def _present(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any] | None:
     array = arrays.get(name)
     return array if array is not None and array.size else None
+
+
+def _confidence(arrays: dict[str, NDArray[Any]], order: NDArray[np.int64]) -> F4 | None:
+    points, sigma = _present(arrays, "landmarks_2d"), _present(arrays, "landmark_sigma")
+    if points is None or sigma is None:
+        return None
+    found = arrays["found"]
+    rows = [frame_confidence(points[row], sigma[row], bool(found[row])) for row in order]
+    return np.array(rows, np.float32)
 
 
 class ShotReceiver:
@@ -191,6 +204,7 @@ class ShotReceiver:
         self._albedo: NDArray[np.uint8] | None = None
         self._lighting: F4 | None = None
         self._frames: dict[int, FrameResult] = {}
+        self._confidence: dict[int, float] = {}
         self._K: NDArray[np.float64] | None = None
 
     def receive(self, message: Progress | JobResult) -> None:
@@ -201,6 +215,9 @@ class ShotReceiver:
             self._model = _model_of(message)
             self.model_count += 1
         elif isinstance(message, FrameResult):
+            self._confidence[message.frame_index] = frame_confidence(
+                message.landmarks_2d, message.landmark_sigma, message.found
+            )
             # The scene poses the vertices itself; those of a long shot would fill the memory.
             self._frames[message.frame_index] = msgspec.structs.replace(
                 message, vertices=None, landmarks_2d=None, landmark_sigma=None
@@ -208,8 +225,8 @@ class ShotReceiver:
             self.newest_frame = message.frame_index
             self.frame_count += 1
         elif isinstance(message, TextureResult):
-            self._texture = np.array(message.texture)
-            self._albedo = None if message.albedo is None else np.array(message.albedo)
+            # As they are in the message, not copied: tens of megabytes would take 0.1 s.
+            self._texture, self._albedo = message.texture, message.albedo
             self._lighting = None if message.lighting is None else np.array(message.lighting)
             self.texture_count += 1
         elif isinstance(message, JobDone):
@@ -218,8 +235,11 @@ class ShotReceiver:
                 self.frame_rate = Fraction(*message.frame_rate)
             self._K = None if message.K is None else np.array(message.K)
 
-    def shot(self) -> Shot | None:
-        """Return what has arrived, or None before there are a head and a frame."""
+    def shot(self, with_visibility: bool = True) -> Shot | None:
+        """Return what has arrived, or None before there are a head and a frame.
+
+        Without the visibility, which is large, it takes little time while frames arrive.
+        """
         model = self._model
         if model is None:
             return None
@@ -231,10 +251,10 @@ class ShotReceiver:
         ]
         if not frames:
             return None
-        seen = [f.visibility if f.visibility is not None else None for f in frames]
-        known = all(row is not None and len(row) == n_vertices for row in seen)
+        seen = [f.visibility for f in frames]
+        known = with_visibility and all(r is not None and len(r) == n_vertices for r in seen)
         soft = [f.soft_visibility for f in frames]
-        has_soft = all(row is not None and len(row) == n_vertices for row in soft)
+        has_soft = known and all(r is not None and len(r) == n_vertices for r in soft)
         focal_px = np.array([f.focal_px for f in frames], np.float64)
         return Shot(
             model=model,
@@ -247,6 +267,7 @@ class ShotReceiver:
                 found=np.array([f.found for f in frames]),
                 visibility=np.stack(seen) if known else None,  # type: ignore[arg-type]
                 soft_visibility=np.stack(soft) if has_soft else None,  # type: ignore[arg-type]
+                confidence=np.array([self._confidence[f.frame_index] for f in frames], np.float32),
             ),
             K=intrinsics(float(focal_px[0]), self.image_size) if self._K is None else self._K,
             image_size=self.image_size,

@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "track": ("backend.evaluate.track_speed", "Seconds a frame of every stage, to real time"),
     "fit": ("backend.evaluate.fit_recovery", "Rendered heads of known truth, fitted back"),
     "bake": ("backend.evaluate.bake", "Visibility and texture of heads with a known skin"),
+    "blender": ("backend.evaluate.blender", "The add-on in a real Blender: stalls, scene, sizes"),
     "service": ("backend.server.bench", "Latency, throughput, cancelling, kills, junk"),
     "faces": ("backend.evaluate.faces", "Landmarks on photographs with points set by hand"),
     "training": ("backend.evaluate.training_speed", "Images a second rendered, prepared, trained"),

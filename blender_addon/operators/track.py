@@ -12,7 +12,7 @@ from bpy.props import StringProperty
 from ..backend_process import BackendError
 from ..client import JobClient, JobPhase, Problem
 from ..runtime import ensure_backend, preferences, redraw, runtime
-from ..scene.build import Changes, update_scene
+from ..scene.build import Changes, Gone, SceneUpdate
 from ..scene.camera import clip_focal_px
 from ..scene.footage import (
     clip_rate,
@@ -25,8 +25,17 @@ from ..shared.conventions import focal_mm_to_px
 from ..shared.messages import TrackJob
 from ..shot import Shot, ShotReceiver
 
-POLL_S = 0.1
+POLL_S = 0.02
 """Time between two looks at what has arrived."""
+
+WORK_S = 0.010
+"""Time that one look may spend on the scene, give or take one piece of an update."""
+
+REDRAW_S = 0.1
+"""Time between two drawings of the progress."""
+
+NOTHING = (0, 0, 0, False)
+"""What a run has shown before anything has arrived."""
 
 SHARE = 0.2
 """Share of the time that updates of the scene may take while frames arrive."""
@@ -76,8 +85,13 @@ class TrackRun:
         self.warning = self.summary = ""
         self.offset = index_to_frame(scene.mien.clip)
         self.share = SHARE
-        self._shown = (0, 0, 0)
+        self._shown = NOTHING
         self._ready_at = 0.0
+        self._update: SceneUpdate | None = None
+        self._update_state = NOTHING
+        self._update_frame: int | None = None
+        self._spent_s = 0.0
+        self._is_complete = False
 
     @property
     def phase(self) -> JobPhase:
@@ -86,8 +100,8 @@ class TrackRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the job has ended."""
-        return self.problem is not None or self.client.is_finished
+        """Whether the job has ended, and the scene shows all of it."""
+        return self._is_complete
 
     @property
     def fraction(self) -> float:
@@ -109,26 +123,34 @@ class TrackRun:
             return stage
         return PHASES[self.phase]
 
-    def step(self, budget_s: float = 0.02) -> bool:
-        """Take what has arrived, for up to budget_s, show it, and say whether the job has ended."""
-        if not self.is_finished:
+    def step(self, budget_s: float = 0.006, work_s: float = WORK_S) -> bool:
+        """Take what has arrived, for up to budget_s, show it for up to work_s.
+
+        Returns whether the job has ended and the scene shows all of it.
+        """
+        if not self._has_ended:
             self.client.poll(budget_s)
             self.problem = self.client.problem or self._backend_problem()
         if self.problem is not None:
             self.client.close()
-        now = time.monotonic()
-        if self.is_finished or now >= self._ready_at:
-            self._update_scene()
-            spent = time.monotonic() - now
-            self._ready_at = now + spent / self.share
+        try:
+            self._is_complete = self._show(work_s) and self._has_ended
+        except Gone:
+            # The artist has undone or removed it: all of it is made again.
+            self._update, self._shown = None, NOTHING
         return self.is_finished
 
     def cancel(self) -> None:
         """Ask for the job to stop; `step` tells when it has."""
         self.client.cancel()
 
+    @property
+    def _has_ended(self) -> bool:
+        return self.problem is not None or self.client.is_finished
+
     def close(self) -> None:
         """Stop without waiting for an answer."""
+        self._update, self._is_complete = None, True
         self.client.cancel()
         self.client.close()
 
@@ -138,43 +160,74 @@ class TrackRun:
             return None
         return Problem("no_backend", backend.failure())
 
-    def _update_scene(self) -> None:
-        scene = next((s for s in bpy.data.scenes if s.session_uid == self._scene_uid), None)
-        if scene is None:
-            return
+    def _show(self, work_s: float) -> bool:
+        """Go on with the update of the scene; returns whether it shows all that has arrived."""
+        if self._update is None and not self._start_update():
+            return True
+        update = self._update
+        if update is None:
+            return False
+        began = time.monotonic()
+        is_done = update.step(work_s)
+        self._spent_s += time.monotonic() - began
+        if not is_done:
+            return False
+        self._end_update(update)
+        self._ready_at = time.monotonic() + self._spent_s * (1.0 / self.share - 1.0)
+        return self._shown == self._state()
+
+    def _state(self) -> tuple[int, int, int, bool]:
+        """Return how much has arrived: of models, frames and textures, and whether it was all."""
         receiver = self.client.receiver
         counts = receiver.model_count, receiver.frame_count, receiver.texture_count
-        if counts == self._shown and not self.is_finished:
-            return
-        shot = receiver.shot()
+        return (*counts, self._has_ended)
+
+    def _start_update(self) -> bool:
+        """Start an update where there is something new; returns whether there is."""
+        receiver, has_ended = self.client.receiver, self._has_ended
+        state, shown = self._state(), self._shown
+        if state == shown:
+            return False
+        scene = _by_uid(bpy.data.scenes, self._scene_uid)
+        if scene is None:
+            return False
+        if not has_ended and time.monotonic() < self._ready_at:
+            return True
+        # A picture of all frames is not worth making for every few of them.
+        shot = receiver.shot(with_visibility=has_ended)
         if shot is None:
-            return
-        clip = next((c for c in bpy.data.movieclips if c.session_uid == self._clip_uid), None)
-        settings = scene.mien
-        settings.collection = update_scene(
-            scene,
-            shot,
-            clip,
-            settings.collection,
-            Changes(
-                model=counts[0] != self._shown[0],
-                motion=counts[1] != self._shown[1] or self.is_finished,
-                texture=counts[2] != self._shown[2],
-                # An image of all frames is not worth making for every few of them.
-                visibility=self.is_finished,
-            ),
-            settings.set_scene,
+            return False
+        changes = Changes(
+            model=state[0] != shown[0],
+            motion=state[1] != shown[1] or has_ended,
+            texture=state[2] != shown[2],
+            visibility=has_ended,
         )
-        if counts[1] != self._shown[1] and receiver.newest_frame is not None:
-            scene.frame_set(receiver.newest_frame + self.offset)
-        if is_shown_rotated(clip, shot.image_size) and self.phase == "done":
-            self.warning = (
-                "This Blender ignores the clip's rotation, so the background lies on its side. "
-                "Use Blender 4.5 or newer, or convert the clip."
-            )
+        settings, clip = scene.mien, _by_uid(bpy.data.movieclips, self._clip_uid)
+        update = SceneUpdate(scene, shot, clip, settings.collection, changes, settings.set_scene)
+        settings.collection = update.collection
+        self._update, self._update_state, self._spent_s = update, state, 0.0
+        self._update_frame = receiver.newest_frame if changes.motion else None
+        return True
+
+    def _end_update(self, update: SceneUpdate) -> None:
+        shot, scene = update.shot, _by_uid(bpy.data.scenes, self._scene_uid)
+        clip = _by_uid(bpy.data.movieclips, self._clip_uid)
+        self._update, self._shown = None, self._update_state
+        if scene is not None and self._update_frame is not None:
+            # Blender evaluates the frame once, when it draws: `frame_set` would do so here too.
+            scene.frame_current = self._update_frame + self.offset
         if self.phase == "done":
             self.summary = _summary(shot)
-        self._shown = counts
+            if is_shown_rotated(clip, shot.image_size):
+                self.warning = (
+                    "This Blender ignores the clip's rotation, so the background lies on its side. "
+                    "Use Blender 4.5 or newer, or convert the clip."
+                )
+
+
+def _by_uid(blocks: Any, uid: int | None) -> Any:
+    return next((block for block in blocks if block.session_uid == uid), None)
 
 
 def _summary(shot: Shot) -> str:
@@ -239,6 +292,7 @@ class MIEN_OT_track(bpy.types.Operator):
     )
 
     _timer: Any = None
+    _drawn_at = 0.0
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -270,7 +324,10 @@ class MIEN_OT_track(bpy.types.Operator):
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         is_finished = run.step()
-        redraw()
+        now = time.monotonic()
+        if is_finished or now - self._drawn_at > REDRAW_S:
+            self._drawn_at = now
+            redraw()
         return self._end(context) if is_finished else {"PASS_THROUGH"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -280,7 +337,7 @@ class MIEN_OT_track(bpy.types.Operator):
         run = runtime.run
         assert run is not None
         while not run.step():
-            time.sleep(POLL_S / 4)
+            time.sleep(POLL_S / 4 if run.phase == "done" else POLL_S)
         return self._end(context)
 
     def cancel(self, context: bpy.types.Context) -> None:

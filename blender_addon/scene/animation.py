@@ -55,6 +55,32 @@ class Curves:
         return self._container.groups.get(name) or self._container.groups.new(name)
 
 
+def find_curve(owner: bpy.types.ID, data_path: str, index: int = 0) -> bpy.types.FCurve | None:
+    """Return a data-block's animation curve, if there is one."""
+    for curve in curves_of(owner):
+        if curve.data_path == data_path and curve.array_index == index:
+            return curve
+    return None
+
+
+def curves_of(owner: bpy.types.ID) -> list[bpy.types.FCurve]:
+    """Return all curves of a data-block's own action; none where it has no action."""
+    animation = owner.animation_data
+    action = None if animation is None else animation.action
+    if action is None:
+        return []
+    if not hasattr(action, "slots"):
+        return list(action.fcurves)
+    slot = animation.action_slot
+    return [
+        curve
+        for layer in action.layers
+        for strip in layer.strips
+        if slot is not None and (bag := strip.channelbag(slot)) is not None
+        for curve in bag.fcurves
+    ]
+
+
 def _container(action: bpy.types.Action, animation: Any, owner: bpy.types.ID) -> Any:
     """Return what holds fcurves and groups: the action, or from 4.4 on its channel bag."""
     if not hasattr(action, "slots"):

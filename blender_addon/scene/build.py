@@ -1,27 +1,47 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a shot to data-blocks: one collection, made by the first run and updated by the next."""
+"""From a shot to data-blocks: one collection, made by the first run and updated by the next.
+
+An update is cut into pieces of a few milliseconds, so that Blender's interface goes on between
+them. Undo may replace any data-block between two pieces: each finds again what it works on.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import bpy
 import numpy as np
-from numpy.typing import NDArray
 
-from ..shot import Motion, Shot
+from ..png import encode_later
+from ..shot import Shot
 from . import camera as camera_module
-from .animation import Curves
+from .channels import (
+    Channel,
+    expression_channels,
+    lens_channels,
+    motion_channels,
+    write_channels,
+)
 from .datablocks import ensure_collection, ensure_object, find_object
+from .exact import show_keys
 from .footage import index_to_frame, set_up_scene
-from .head import update_head
+from .head import KEYS_A_PIECE, set_keys, update_head
 from .light import store_lighting
-from .material import ensure_material, set_texture
+from .material import ensure_material, set_albedo, set_texture
 from .modes import object_mode
-from .rig import animate_rig, update_rig
-from .visibility import set_visibility
+from .motion import owners_of, prepare_owners
+from .rig import update_rig
+from .solve import Applied, load_applied, solve_of, store_applied, store_solve
+from .visibility import decode_rows, set_visibility, visibility_rows
 
 COLLECTION = "Mien"
+
+KEYS_AT_ONCE = 20000
+"""Keyframes that one piece of an update writes: about 3 ms."""
 
 
 @dataclass(frozen=True)
@@ -55,53 +75,226 @@ def update_scene(
     rate, range and colours too. Units are metres; an empty, "Mien", carries camera and head, so
     that the whole can be moved.
     """
-    is_new = collection is None
-    collection = ensure_collection(scene, collection, COLLECTION)
-    frames = shot.motion.frame_index + index_to_frame(clip)
-    head = find_object(collection, "head")
-    rig = find_object(collection, "rig")
-    camera = find_object(collection, "camera")
-    if changes.model or head is None or rig is None or camera is None:
+    update = SceneUpdate(scene, shot, clip, collection, changes, set_scene)
+    update.finish()
+    found = update.collection
+    assert found is not None
+    return found
+
+
+class Gone(RuntimeError):
+    """What is being updated was removed or undone meanwhile."""
+
+
+class SceneUpdate:
+    """What `update_scene` does, a piece at a time."""
+
+    def __init__(
+        self,
+        scene: bpy.types.Scene,
+        shot: Shot,
+        clip: bpy.types.MovieClip | None,
+        collection: bpy.types.Collection | None,
+        changes: Changes = EVERYTHING,
+        set_scene: bool = True,
+    ) -> None:
+        """See `update_scene`."""
+        self.shot = shot
+        self._scene_uid = scene.session_uid
+        self._clip_uid = None if clip is None else clip.session_uid
+        self._is_new = collection is None
+        collection = ensure_collection(scene, collection, COLLECTION)
+        self._collection_uid = collection.session_uid
+        self._frames = shot.motion.frame_index + index_to_frame(clip)
+        self._solve = solve_of(shot, self._frames)
+        self._set_scene = set_scene
+        self._channels: list[Channel] = []
+        self._is_decoded = False
+        self._pictures: dict[str, Future[bytes]] = {}
+        self._pieces: deque[Callable[[], bool | None]] = deque()
+        self._plan(changes, collection)
+
+    @property
+    def collection(self) -> bpy.types.Collection | None:
+        """The collection, while it is there."""
+        return _by_uid(bpy.data.collections, self._collection_uid)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all is done."""
+        return not self._pieces
+
+    def step(self, budget_s: float) -> bool:
+        """Do pieces for up to budget_s, at least one; returns whether all is done.
+
+        Raises `Gone` where the collection or what is in it was removed meanwhile.
+        """
+        began = time.perf_counter()
+        while self._pieces:
+            # A piece that says False waits for a thread.
+            if self._pieces[0]() is False:
+                break
+            self._pieces.popleft()
+            if time.perf_counter() - began > budget_s:
+                break
+        return not self._pieces
+
+    def finish(self) -> None:
+        """Do all pieces; waits for the threads."""
+        while not self.step(float("inf")):
+            time.sleep(0.001)
+
+    def _plan(self, changes: Changes, collection: bpy.types.Collection) -> None:
+        shot, pieces = self.shot, self._pieces
+        roles = [find_object(collection, role) for role in ("head", "rig", "camera")]
+        if changes.texture and shot.texture is not None:
+            self._pictures["texture"] = encode_later(shot.texture)
+            if shot.albedo is not None:
+                self._pictures["albedo"] = encode_later(shot.albedo)
+        if changes.visibility and shot.motion.visibility is not None:
+            soft = shot.motion.soft_visibility
+            seen = (shot.motion.visibility > 0) * np.uint8(255) if soft is None else soft
+            self._pictures["visibility"] = encode_later(visibility_rows(seen, self._frames))
+        if changes.model or None in roles:
+            pieces += [self._build, self._build_head]
+            names = shot.model.expression_names
+            for first in range(0, len(names), KEYS_A_PIECE):
+                pieces.append(lambda k=first: set_keys(self._object("head"), shot.model, k))
+            pieces.append(self._build_camera)
+        if changes.model or changes.motion:
+            pieces += [self._store, self._motion, self._write]
+        if "visibility" in self._pictures:
+            pieces.append(self._visibility)
+        if "texture" in self._pictures:
+            pieces.append(self._texture)
+            pieces.append(self._albedo)
+
+    def _object(self, role: str) -> bpy.types.Object:
+        collection = self.collection
+        found = None if collection is None else find_object(collection, role)
+        if found is None:
+            raise Gone(role)
+        return found
+
+    def _scene(self) -> bpy.types.Scene:
+        scene = _by_uid(bpy.data.scenes, self._scene_uid)
+        if scene is None:
+            raise Gone("scene")
+        return scene
+
+    def _clip(self) -> bpy.types.MovieClip | None:
+        return _by_uid(bpy.data.movieclips, self._clip_uid)
+
+    def _build(self) -> None:
+        collection = self.collection
+        if collection is None:
+            raise Gone("collection")
+        scene = self._scene()
+        head = find_object(collection, "head")
+        if head is not None:
+            show_keys(collection, head)
         origin = ensure_object(collection, "origin", "Mien", None)
-        if is_new:
+        if self._is_new:
             origin.empty_display_size = 0.1
         with object_mode(scene):
-            rig = update_rig(collection, shot.model, origin)
-            head = update_head(collection, shot.model, rig)
+            update_rig(collection, self.shot.model, origin)
+
+    def _build_head(self) -> None:
+        collection = self.collection
+        if collection is None:
+            raise Gone("collection")
+        with object_mode(self._scene()):
+            head = update_head(collection, self.shot.model, self._object("rig"))
         ensure_material(head)
-        camera = camera_module.update_camera(scene, collection, origin, clip)
-    if changes.model or changes.motion:
-        if set_scene:
-            set_up_scene(scene, shot, clip)
-        animate_rig(rig, shot.motion, frames)
-        _animate_expression(head, shot, frames)
-        _animate_found(rig, shot.motion, frames)
-        camera_module.animate_camera(camera, shot, clip, frames)
-    if changes.visibility and shot.motion.visibility is not None:
-        set_visibility(head, shot.motion.visibility, frames, shot.motion.soft_visibility)
-    if changes.texture and shot.texture is not None:
-        set_texture(head, shot.texture, shot.albedo)
-        if shot.lighting is not None:
-            store_lighting(head, shot.lighting)
-    return collection
+
+    def _build_camera(self) -> None:
+        collection = self.collection
+        if collection is None:
+            raise Gone("collection")
+        origin = self._object("origin")
+        camera_module.update_camera(self._scene(), collection, origin, self._clip())
+
+    def _store(self) -> None:
+        collection, clip = self.collection, self._clip()
+        if collection is None:
+            raise Gone("collection")
+        if self._set_scene:
+            set_up_scene(self._scene(), self.shot, clip)
+        store_solve(collection, self._solve)
+        camera_module.set_intrinsics(self._object("camera"), self._solve, clip)
+        settings = collection.mien_result
+        store_applied(collection, Applied(settings.motion, settings.smoothing()))
+
+    def _motion(self) -> None:
+        """Compute all curves; `_write` writes them."""
+        collection, camera = self.collection, self._object("camera")
+        if collection is None:
+            raise Gone("collection")
+        applied = load_applied(collection)
+        rig = self._object("rig")
+        prepare_owners(rig, camera, applied.motion)
+        smoothing, solve = applied.smoothing, self._solve
+        self._channels = motion_channels(solve, smoothing, applied.motion, rig)
+        self._channels.append(
+            # 1 where the face was seen, else 0.
+            Channel("rig", '["face_found"]', 0, "Tracking", solve.found.astype(np.float64))
+        )
+        self._channels += lens_channels(solve, smoothing, camera.data.sensor_width)
+        self._channels += expression_channels(solve, smoothing)
+        weights = np.stack([c.values for c in self._channels if c.owner == "keys"], -1)
+        low, high = np.floor(weights.min(axis=0)), np.ceil(weights.max(axis=0))
+        blocks = self._object("head").data.shape_keys.key_blocks
+        for number, name in enumerate(self.shot.model.expression_names):
+            # Blender clamps a key to its slider's range, in curves too.
+            blocks[name].slider_min = float(min(0.0, low[number]))
+            blocks[name].slider_max = float(max(1.0, high[number]))
+
+    def _write(self) -> bool:
+        """Write some of the curves; says whether those were all."""
+        collection = self.collection
+        if collection is None:
+            raise Gone("collection")
+        rig = self._object("rig")
+        if "face_found" not in rig:
+            rig["face_found"] = 1.0
+        count = max(1, KEYS_AT_ONCE // len(self._frames))
+        chunk, self._channels = self._channels[:count], self._channels[count:]
+        write_channels(owners_of(collection), chunk, self._frames)
+        if self._channels:
+            self._pieces.insert(1, self._write)
+        return True
+
+    def _visibility(self) -> bool:
+        picture, motion = self._pictures["visibility"], self.shot.motion
+        if not picture.done():
+            return False
+        assert motion.visibility is not None
+        head = self._object("head")
+        if not self._is_decoded:
+            # Apart from what follows: decoding and the first evaluation take 30 ms each.
+            self._is_decoded = decode_rows(head, picture.result())
+            self._pieces.insert(1, self._visibility)
+        else:
+            set_visibility(head, motion.visibility, self._frames)
+        return True
+
+    def _texture(self) -> bool:
+        picture = self._pictures["texture"]
+        if not picture.done():
+            return False
+        head = self._object("head")
+        set_texture(head, picture.result())
+        if self.shot.lighting is not None:
+            store_lighting(head, self.shot.lighting)
+        return True
+
+    def _albedo(self) -> bool:
+        picture = self._pictures.get("albedo")
+        if picture is not None and not picture.done():
+            return False
+        set_albedo(self._object("head"), None if picture is None else picture.result())
+        return True
 
 
-def _animate_expression(head: bpy.types.Object, shot: Shot, frames: NDArray[np.int64]) -> None:
-    keys = head.data.shape_keys
-    curves = Curves(keys, "Mien Expression")
-    weights = shot.motion.expression
-    low, high = weights.min(axis=0), weights.max(axis=0)
-    for number, name in enumerate(shot.model.expression_names):
-        block = keys.key_blocks[name]
-        # Blender clamps a key to its slider's range, in curves too.
-        block.slider_min = float(min(0.0, np.floor(low[number])))
-        block.slider_max = float(max(1.0, np.ceil(high[number])))
-        path = f'key_blocks["{name}"].value'
-        curves.fill(path, 0, frames, weights[:, number], "Expression")
-
-
-def _animate_found(rig: bpy.types.Object, motion: Motion, frames: NDArray[np.int64]) -> None:
-    """Key the rig's custom property `face_found`: 1 where the face was seen, else 0."""
-    if "face_found" not in rig:
-        rig["face_found"] = 1.0
-    Curves(rig, "Mien Motion").fill('["face_found"]', 0, frames, motion.found, "Tracking")
+def _by_uid(blocks: bpy.types.bpy_prop_collection, uid: int | None) -> bpy.types.ID | None:
+    return next((block for block in blocks if block.session_uid == uid), None)

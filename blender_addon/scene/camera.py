@@ -7,14 +7,12 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..shared.conventions import (
-    T_BLENDER_CAMERAOBJECT,
-    focal_px_to_mm,
-    principal_point_to_shift,
-)
-from ..shot import Shot
-from .animation import Curves
+from ..shared.conventions import T_BLENDER_CAMERAOBJECT, principal_point_to_shift
+from ..smoothing import NO_SMOOTHING
+from .animation import Curves, find_curve
+from .channels import ACTIONS, is_zoom, lens_values
 from .datablocks import ensure_object, find_object
+from .solve import Solve
 
 DEFAULT_SENSOR_MM = 36.0
 
@@ -43,24 +41,24 @@ def update_camera(
     return camera
 
 
-def animate_camera(
-    camera: bpy.types.Object, shot: Shot, clip: bpy.types.MovieClip | None, frames: np.ndarray
+def set_intrinsics(
+    camera: bpy.types.Object, solve: Solve, clip: bpy.types.MovieClip | None
 ) -> None:
-    """Give camera and clip the focal length; curves where it changes. frames (F,) of the scene."""
-    data, size = camera.data, shot.image_size
+    """Give camera and clip the focal length and the principal point of a solve.
+
+    A focal length that changes has a curve besides (channels.py); here it is the first frame's.
+    """
+    data, size = camera.data, (int(solve.image_size[0]), int(solve.image_size[1]))
     sensor_mm = DEFAULT_SENSOR_MM if clip is None else clip.tracking.camera.sensor_width
     data.sensor_fit, data.sensor_width = "AUTO", sensor_mm
-    principal_point = float(shot.K[0, 2]), float(shot.K[1, 2])
+    principal_point = float(solve.K[0, 2]), float(solve.K[1, 2])
     data.shift_x, data.shift_y = principal_point_to_shift(principal_point, size)
-    focal_px = shot.motion.focal_px
-    lens = np.array([focal_px_to_mm(float(focal), size, sensor_mm) for focal in focal_px])
-    if np.ptp(focal_px) > 1e-6 * focal_px[0]:
-        Curves(data, "Mien Camera").fill("lens", 0, frames, lens, "Camera")
-    elif data.animation_data is not None and data.animation_data.action is not None:
-        Curves(data, "Mien Camera").remove("lens")
-    data.lens = float(lens[0])
+    if not is_zoom(solve) and find_curve(data, "lens") is not None:
+        Curves(data, ACTIONS["lens"]).remove("lens")
+    data.lens = float(lens_values(solve, NO_SMOOTHING, sensor_mm)[0])
     if clip is not None:
-        set_clip_focal(clip, float(np.median(focal_px)), size)
+        set_clip_focal(clip, float(np.median(solve.focal_px)), size)
+        set_clip_centre(clip, principal_point, size)
 
 
 def set_clip_focal(clip: bpy.types.MovieClip, focal_px: float, image_size: tuple[int, int]) -> None:
@@ -68,6 +66,17 @@ def set_clip_focal(clip: bpy.types.MovieClip, focal_px: float, image_size: tuple
     # Both are lengths in units of the picture's width, whatever size Blender shows it at.
     scale = clip.size[0] / image_size[0] if clip.size[0] else 1.0
     clip.tracking.camera.focal_length_pixels = focal_px * scale
+
+
+def set_clip_centre(
+    clip: bpy.types.MovieClip, principal_point: tuple[float, float], image_size: tuple[int, int]
+) -> None:
+    """Write a principal point, in pixels of image_size (W, H), into a Movie Clip's own camera."""
+    width, height = image_size
+    # From the middle of the picture, in halves of its width and height, y up.
+    x = (principal_point[0] + 0.5) / width * 2.0 - 1.0
+    y = 1.0 - (principal_point[1] + 0.5) / height * 2.0
+    clip.tracking.camera.principal_point = (x, y)
 
 
 def clip_focal_px(clip: bpy.types.MovieClip) -> float:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import bpy
-import numpy as np
-from numpy.typing import NDArray
 
 from .datablocks import ROLE
 from .images import update_image
@@ -40,15 +38,8 @@ def ensure_material(head: bpy.types.Object) -> bpy.types.Material | None:
     return material
 
 
-def set_texture(
-    head: bpy.types.Object,
-    texture: NDArray[np.uint8],
-    albedo: NDArray[np.uint8] | None = None,
-) -> bpy.types.Image | None:
-    """Show a texture (H, W, 4), first row at the top, on the head.
-
-    albedo: (H, W, 3), the same without the shot's shading, for the scene's lights; None for none.
-    """
+def set_texture(head: bpy.types.Object, texture: bytes) -> bpy.types.Image | None:
+    """Show a texture, a PNG file with alpha, on the head."""
     material = ensure_material(head)
     if material is None:
         return None
@@ -65,21 +56,25 @@ def set_texture(
             link = material.node_tree.links.new
             base = nodes["Principled BSDF"].inputs["Base Color"]
             link(_socket(nodes["Mien Base"].outputs, "Result_Color"), base)
-    _set_albedo(nodes, albedo)
     return node.image
 
 
-def _set_albedo(nodes: bpy.types.Nodes, albedo: NDArray[np.uint8] | None) -> None:
+def set_albedo(head: bpy.types.Object, albedo: bytes | None) -> None:
+    """Use another texture under the scene's lights: a PNG file without the shot's shading.
+
+    None where there is none: the texture serves for both.
+    """
+    material = ensure_material(head)
+    if material is None:
+        return
+    nodes = material.node_tree.nodes
     node, use = nodes.get(ALBEDO_NODE), nodes.get(USE_ALBEDO_NODE)
     if node is None or use is None:
         return
     use.outputs[0].default_value = 0.0 if albedo is None else 1.0
     if albedo is None:
         return
-    opaque = np.full((*albedo.shape[:2], 1), 255, np.uint8)
-    node.image = update_image(
-        node.image, "Mien Albedo", np.concatenate((albedo, opaque), -1), is_data=False
-    )
+    node.image = update_image(node.image, "Mien Albedo", albedo, is_data=False)
     node.image[ROLE] = "albedo"
 
 

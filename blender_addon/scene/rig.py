@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The armature: neck, head and eyes, with the motion of the shot on its bones.
+"""The armature: neck, head and eyes; channels.py puts the motion on its bones.
 
 The camera stays where it is and the head moves. A bone's deformation is, in the frame of its
 rest pose, its own rotation after its parent's (linear blend skinning, as the backend poses the
@@ -11,9 +11,8 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from ..shared.conventions import points_to_blender, rotvec_to_blender, rotvec_to_quaternion
-from ..shot import HeadModel, Motion
-from .animation import Curves, continuous_quaternions
+from ..shared.conventions import points_to_blender
+from ..shot import HeadModel
 from .datablocks import ensure_object, find_object
 from .modes import edit_mode
 
@@ -43,24 +42,6 @@ def update_rig(
     for bone in rig.pose.bones:
         bone.rotation_mode = "QUATERNION"
     return rig
-
-
-def animate_rig(rig: bpy.types.Object, motion: Motion, frames: np.ndarray) -> None:
-    """Put the motion on the bones; frames (F,) are the scene's frames."""
-    curves = Curves(rig, "Mien Motion")
-    rotations = rotvec_to_blender(motion.joint_rotations.astype(np.float64))
-    for joint, name in enumerate(BONES):
-        rest = np.array(rig.data.bones[name].matrix_local.to_3x3(), np.float64)
-        # A row vector times `rest` is its transpose times the vector: armature to bone frame.
-        quaternions = continuous_quaternions(rotvec_to_quaternion(rotations[:, joint] @ rest))
-        path = f'pose.bones["{name}"].rotation_quaternion'
-        for axis in range(4):
-            curves.fill(path, axis, frames, quaternions[:, axis], name)
-        if joint == 0:
-            location = points_to_blender(motion.translation.astype(np.float64)) @ rest
-            for axis in range(3):
-                path = f'pose.bones["{name}"].location'
-                curves.fill(path, axis, frames, location[:, axis], name)
 
 
 def _has_joints(rig: bpy.types.Object, joints: np.ndarray) -> bool:

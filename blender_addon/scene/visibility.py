@@ -21,21 +21,30 @@ VISIBLE = "mien_visible"
 MODIFIER = "Mien Visibility"
 GROUP = "Mien Seen"
 PERCENT = "mien_seen_percent"
+IMAGE = "mien_visibility"
+"""Custom property of the head: the picture of all frames."""
 
 MAX_ROWS = 8192
 """Frames that the image can hold, a size that every graphics card takes."""
 
 
-def set_visibility(
-    head: bpy.types.Object,
-    visibility: NDArray[np.uint8],
-    frames: NDArray[np.int64],
-    soft: NDArray[np.uint8] | None = None,
-) -> None:
-    """Store visibility (F, N), 0 or 1, of scene frames (F,), ascending.
+def decode_rows(head: bpy.types.Object, rows: bytes) -> bool:
+    """Give a head the picture of `visibility_rows`, a PNG file; True, always.
 
-    soft: (F, N) the same as 0 to 255, which the shader then gets; None where it is not known.
+    The modifier that looks it up comes with `set_visibility`.
     """
+    modifier = head.modifiers.get(MODIFIER)
+    image = None if modifier is None else _image_of(modifier.node_group)
+    image = image or head.get(IMAGE)
+    head[IMAGE] = update_image(image, "Mien Visibility", rows, is_data=True)
+    # Whoever asks for the size has it decoded.
+    return bool(head[IMAGE].size[0] >= 0)
+
+
+def set_visibility(
+    head: bpy.types.Object, visibility: NDArray[np.uint8], frames: NDArray[np.int64]
+) -> None:
+    """Store visibility (F, N), 0 or 1, of scene frames (F,), ascending, after `decode_rows`."""
     mesh = head.data
     attribute = mesh.attributes.get(SEEN)
     if attribute is None:
@@ -44,7 +53,6 @@ def set_visibility(
     # Blender 4.2 goes on showing the old values of an attribute unless it is told.
     mesh.update_tag()
     update_seen_group(head, float(head.get(PERCENT, 50.0)))
-    pixels = (visibility > 0) * np.uint8(255) if soft is None else soft
 
     modifier = head.modifiers.get(MODIFIER)
     if modifier is None:
@@ -57,14 +65,18 @@ def set_visibility(
     nodes = modifier.node_group.nodes
     if "Image" not in nodes:
         return
-    image = nodes["Image"].inputs["Image"].default_value
-    nodes["Image"].inputs["Image"].default_value = update_image(
-        image, "Mien Visibility", _rows(pixels, frames), is_data=True
-    )
+    nodes["Image"].inputs["Image"].default_value = head.get(IMAGE)
     height = min(int(frames[-1] - frames[0]) + 1, MAX_ROWS)
     nodes["Column"].inputs[1].default_value = visibility.shape[1]
     nodes["First Frame"].inputs[1].default_value = float(frames[0])
     nodes["Row"].inputs[1].default_value = height
+
+
+def _image_of(tree: bpy.types.NodeTree | None) -> bpy.types.Image | None:
+    """Return the picture that the nodes look up, if there is one yet."""
+    if tree is None or "Image" not in tree.nodes:
+        return None
+    return tree.nodes["Image"].inputs["Image"].default_value
 
 
 def update_seen_group(head: bpy.types.Object, percent: float) -> int:
@@ -86,12 +98,11 @@ def update_seen_group(head: bpy.types.Object, percent: float) -> int:
     return len(seen)
 
 
-def _rows(visibility: NDArray[np.uint8], frames: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the image (rows, N, 4): the first frame at the bottom, 255 where visible."""
+def visibility_rows(visibility: NDArray[np.uint8], frames: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return visibility (F, N), 0 to 255, as grey pixels (rows, N): the first frame is lowest."""
     rows = np.minimum(frames - frames[0], MAX_ROWS - 1)
-    pixels = np.zeros((int(rows[-1]) + 1, visibility.shape[1], 4), np.uint8)
-    pixels[rows[-1] - rows, :, :3] = visibility[..., None]
-    pixels[..., 3] = 255
+    pixels = np.zeros((int(rows[-1]) + 1, visibility.shape[1]), np.uint8)
+    pixels[rows[-1] - rows] = visibility
     return pixels
 
 

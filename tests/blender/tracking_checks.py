@@ -54,7 +54,7 @@ def stream(track: str, clip: str, connection: str, job_id: str, offset: int) -> 
     run.share = float("inf")  # show every frame, however long that takes
     seen: list[dict[str, Any]] = []
     deadline = time.monotonic() + 180
-    while not run.step(budget_s=0.0):
+    while not run.step(budget_s=0.0, work_s=float("inf")):
         assert time.monotonic() < deadline
         settings = bpy.context.scene.mien
         state: dict[str, Any] = {"status": run.status, "frames": 0}
