@@ -19,6 +19,9 @@ from backend.track import Track
 from shared.conventions import intrinsics
 from shared.messages import FrameResult, TextureResult
 
+COVERED_PX = 100.0
+"""Deviation, for the bake, of landmarks that a mask hides."""
+
 
 def bake_frames(
     footage: Footage,
@@ -27,13 +30,15 @@ def bake_frames(
     frames: list[FrameResult],
     size: int,
     report: Reporter,
+    principal_point: tuple[float, float] | None = None,
 ) -> tuple[list[FrameResult], BakedShot]:
     """Find what covers the head and merge the textures; the frames again, with what is seen.
 
-    neutral: (N, 3) the face at rest, metres. size: side of the texture, 0 for none. Every frame
-    whose visibility changes is reported again.
+    neutral: (N, 3) the face at rest, metres. size: side of the texture, 0 for none.
+    principal_point: pixels; the middle of the picture where None. Every frame whose visibility
+    changes is reported again.
     """
-    shot = _posed_shot(footage, neutral, frames)
+    shot = _posed_shot(footage, neutral, frames, principal_point)
     baked = bake_shot(lambda: footage, head, shot, BakeSettings(texture_size=size), report.progress)
     results = []
     for frame, soft in zip(frames, baked.visibility, strict=True):
@@ -76,7 +81,9 @@ def posed_shot_of(track: Track, head: Head) -> PosedShot:
         found=track.found,
         rest_vertices=track.rest_vertices,
         landmarks_2d=track.landmarks_2d,
-        landmark_sigma=track.landmark_sigma,
+        landmark_sigma=np.where(
+            np.isinf(track.landmark_sigma), np.float32(COVERED_PX), track.landmark_sigma
+        ),
     )
 
 
@@ -95,7 +102,10 @@ def with_bake(track: Track, baked: BakedShot) -> Track:
 
 
 def _posed_shot(
-    footage: Footage, neutral: NDArray[np.float32], frames: list[FrameResult]
+    footage: Footage,
+    neutral: NDArray[np.float32],
+    frames: list[FrameResult],
+    principal_point: tuple[float, float] | None,
 ) -> PosedShot:
     vertices, soft = [], []
     for frame in frames:
@@ -104,7 +114,9 @@ def _posed_shot(
         soft.append(frame.soft_visibility)
     landmarks = [frame.landmarks_2d for frame in frames]
     sigmas = [frame.landmark_sigma for frame in frames]
-    K = np.stack([intrinsics(frame.focal_px, footage.image_size) for frame in frames])
+    K = np.stack(
+        [intrinsics(frame.focal_px, footage.image_size, principal_point) for frame in frames]
+    )
     return PosedShot(
         frame_index=np.array([frame.frame_index for frame in frames], np.int64),
         vertices=np.stack(vertices),
@@ -124,4 +136,6 @@ def _or_nan(rows: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | Non
     if first is None:
         return None
     missing = np.full_like(first, np.nan)
-    return np.stack([missing if row is None else row for row in rows])
+    stacked = np.stack([missing if row is None else row for row in rows])
+    # Under a mask a deviation is infinite: what covers the face there is certain.
+    return np.where(np.isinf(stacked), np.float32(COVERED_PX), stacked)

@@ -17,7 +17,7 @@ from backend.fit import FitSettings, FrameFit, ShotFit, fit_frame
 from backend.footage import Footage
 from backend.head import Head
 from backend.head.landmarks import layout as landmark_layout
-from backend.settings import TrackSettings
+from backend.settings import TrackSettings, known_focal_px
 from shared.conventions import intrinsics
 from shared.messages import Event, FrameResult, Progress
 
@@ -75,13 +75,21 @@ def check_settings(settings: TrackSettings) -> None:
     size = settings.texture_size
     if size != 0 and (size < 64 or size > 8192 or size & (size - 1)):
         raise BadInputError(f"A texture of {size} pixels: use 0 or a power of two, 64 to 8192.")
-    if settings.focal_px is not None and not settings.focal_px > 0:
-        raise BadInputError(f"A focal length of {settings.focal_px} px: it must be positive.")
+    known = known_focal_px(settings, (1, 1))
+    if settings.distortion is not None and known is None:
+        raise BadInputError(
+            "Distortion is in units of the focal length: give --focal-px, or --focal-mm, too."
+        )
 
 
-def fit_settings(settings: TrackSettings) -> FitSettings:
-    """The part of the settings that concerns the fit."""
-    return FitSettings(focal_px=settings.focal_px)
+def fit_settings(settings: TrackSettings, image_size: tuple[int, int]) -> FitSettings:
+    """The part of the settings that concerns the fit of pictures of image_size (W, H)."""
+    return FitSettings(
+        focal_px=known_focal_px(settings, image_size),
+        principal_point=settings.principal_point,
+        distortion=settings.distortion or (0.0, 0.0, 0.0),
+        zoom=settings.zoom,
+    )
 
 
 def observe_frames(
@@ -90,10 +98,12 @@ def observe_frames(
     tracker: FaceTracker,
     settings: TrackSettings,
     report: Reporter,
+    identity: NDArray[np.float32] | None = None,
 ) -> Observations:
     """Find the landmarks of every frame, and report a preview of each as it comes.
 
-    The preview has the mean face and, unless the focal length is given, a 45 degree field of view.
+    The preview has the mean face, or the head's with identity (I,), and, unless the focal length is
+    given, a 45 degree field of view.
     """
     count = len(landmark_layout(LAYOUT))
     none = FaceLandmarks(
@@ -108,7 +118,9 @@ def observe_frames(
     timestamps: list[float] = []
     previous: FrameFit | None = None
     previews: list[FrameFit | None] = []
-    mean_face = head.template.new_zeros(head.n_identity)
+    face_shape = head.template.new_zeros(head.n_identity)
+    if identity is not None:
+        face_shape = head.template.new_tensor(identity)
     report.progress("detect", 0.0)
     for frame in footage:
         face = tracker.step(frame.image)
@@ -123,14 +135,15 @@ def observe_frames(
                 face.landmarks_2d,
                 face.landmark_sigma,
                 footage.image_size,
-                fit_settings(settings),
+                fit_settings(settings, footage.image_size),
                 previous,
+                identity,
             )
         previews.append(previous)
         if previous is not None:
             result = frame_result(
                 head,
-                mean_face,
+                face_shape,
                 FrameMotion(
                     _f4(previous.expression),
                     _f4(previous.rotations),
@@ -155,7 +168,9 @@ def observe_frames(
     )
 
 
-def join_previews(head: Head, shot: Observations) -> ShotFit:
+def join_previews(
+    head: Head, shot: Observations, identity: NDArray[np.float32] | None = None
+) -> ShotFit:
     """The previews of all frames as the fit of a shot; at least one frame must have a face.
 
     Frames before the first face take that one's pose.
@@ -163,7 +178,7 @@ def join_previews(head: Head, shot: Observations) -> ShotFit:
     first = next(preview for preview in shot.previews if preview is not None)
     previews = [preview or first for preview in shot.previews]
     return ShotFit(
-        identity=np.zeros(head.n_identity, np.float32),
+        identity=np.zeros(head.n_identity, np.float32) if identity is None else identity,
         expression=np.stack([_f4(preview.expression) for preview in previews]),
         rotations=np.stack([_f4(preview.rotations) for preview in previews]),
         translation=np.stack([_f4(preview.translation) for preview in previews]),
@@ -174,10 +189,17 @@ def join_previews(head: Head, shot: Observations) -> ShotFit:
 
 
 def pose_frames(
-    footage: Footage, head: Head, shot: Observations, fit: ShotFit, report: Reporter
+    footage: Footage,
+    head: Head,
+    shot: Observations,
+    fit: ShotFit,
+    report: Reporter,
+    principal_point: tuple[float, float] | None = None,
 ) -> list[FrameResult]:
-    """Pose the head in every frame, and say how far head and border let each vertex be seen."""
-    K = intrinsics(fit.focal_px, footage.image_size)
+    """Pose the head in every frame, and say how far head and border let each vertex be seen.
+
+    principal_point: pixels; the middle of the picture where None.
+    """
     identity = torch.as_tensor(fit.identity).to(head.template)
     faces = head.faces.cpu()
     # Lashes are far thinner than their cards: they must not hide the lids and eyes behind.
@@ -190,8 +212,9 @@ def pose_frames(
             _f4(fit.expression[number]),
             _f4(fit.rotations[number]),
             _f4(fit.translation[number]),
-            float(fit.focal_px),
+            focal_of(fit, number),
         )
+        K = intrinsics(motion.focal_px, footage.image_size, principal_point)
         with torch.no_grad():
             vertices = head(
                 identity,
@@ -221,6 +244,11 @@ def pose_frames(
         report.result(result)
         report.progress("pose", (number + 1) / len(shot.found), index)
     return results
+
+
+def focal_of(fit: ShotFit, row: int) -> float:
+    """Focal length of a row of the shot in pixels."""
+    return float(fit.focal_px) * (1.0 if fit.zoom is None else float(fit.zoom[row]))
 
 
 def _f4(values: torch.Tensor | NDArray[np.floating]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,26 @@ _OPTIONAL: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "soft_visibility": ("u1", ("F2", "N2")),
     "albedo": ("u1", ("H2", "W2", 3)),
     "lighting": ("f4", ("C", 3)),
+    "focal_sd_percent": ("f8", ("S",)),
+    "distortion": ("f8", ("D",)),
+    "rig_rotation": ("f8", ("V", 3, 3)),
+    "rig_translation": ("f8", ("V", 3)),
+    "rig_K": ("f8", ("V", 3, 3)),
+    "rig_image_size": ("i8", ("V", 2)),
+    "rig_offset": ("f8", ("V",)),
+    "rig_given": ("u1", ("V",)),
+    "rig_landmarks_2d": ("f4", ("V", "F3", "L3", 2)),
+    "rig_landmark_sigma": ("f4", ("V", "F3", "L3")),
 }
+
+# Text, empty in files without them: one string, or one for each camera.
+_TEXTS = ("constraints", "person")
+
+
+def _empty(name: str) -> Callable[[], NDArray[Any]]:
+    dtype, shape = _OPTIONAL[name]
+    sizes = [0 if isinstance(size, str) else size for size in shape]
+    return lambda: np.zeros(sizes, dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +139,34 @@ class Track:
     """(H, W, 3) sRGB, the texture without the shot's low-frequency shading; (0, 0, 3) for none."""
     lighting: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     """(9, 3) spherical harmonics of the shot's shading, camera frame; (0, 3) for none."""
+    focal_sd_percent: NDArray[np.float64] = field(default_factory=_empty("focal_sd_percent"))
+    """(1,) standard deviation of the solved focal length, per cent; (0,) where it was given, or is
+    not known."""
+    distortion: NDArray[np.float64] = field(default_factory=_empty("distortion"))
+    """(3,) K1, K2, K3 of the lens, Blender's polynomial; (0,) for none."""
+    rig_rotation: NDArray[np.float64] = field(default_factory=_empty("rig_rotation"))
+    """(V, 3, 3) R of X_camera = R X_first + T for the V cameras of a rig, the first one too; (0, 3,
+    3) for a single camera."""
+    rig_translation: NDArray[np.float64] = field(default_factory=_empty("rig_translation"))
+    """(V, 3) T of the same, metres."""
+    rig_K: NDArray[np.float64] = field(default_factory=_empty("rig_K"))
+    """(V, 3, 3) intrinsics in pixels of each camera's own pictures."""
+    rig_image_size: NDArray[np.int64] = field(default_factory=_empty("rig_image_size"))
+    """(V, 2) width and height of each camera's pictures."""
+    rig_offset: NDArray[np.float64] = field(default_factory=_empty("rig_offset"))
+    """(V,) frame t of the first clip shows the moment of frame t + offset of the camera's."""
+    rig_given: NDArray[np.uint8] = field(default_factory=_empty("rig_given"))
+    """(V,) 1 where rotation and translation were given, not solved."""
+    rig_landmarks_2d: NDArray[np.float32] = field(default_factory=_empty("rig_landmarks_2d"))
+    """(V, F, L, 2) landmarks in each camera's pictures at the first clip's frames; NaN for none."""
+    rig_landmark_sigma: NDArray[np.float32] = field(default_factory=_empty("rig_landmark_sigma"))
+    """(V, F, L) their standard deviations in pixels."""
+    rig_clips: tuple[str, ...] = ()
+    """V paths of the cameras' clips."""
+    constraints: str = ""
+    """What the fit was told to keep to, as JSON; empty for nothing."""
+    person: str = ""
+    """Name of the person whose face was kept; empty where it was solved."""
     format_version: int = FORMAT_VERSION
     """Version of this format."""
 
@@ -144,6 +192,8 @@ class Track:
         """Write the .npz file: whole, or not at all. The same track gives the same bytes."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in (*_ARRAYS, *_OPTIONAL)}
         arrays["expression_names"] = np.array(self.expression_names)
+        arrays["rig_clips"] = np.array(self.rig_clips, np.str_)
+        arrays |= {name: np.array(getattr(self, name)) for name in _TEXTS}
         arrays["format_version"] = np.int64(self.format_version)
         with atomic_path(Path(path)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
@@ -173,7 +223,11 @@ class Track:
             )
         names = tuple(str(name) for name in arrays["expression_names"])
         known = {name: arrays[name] for name in (*_ARRAYS, *_OPTIONAL) if name in arrays}
+        known |= {name: str(arrays[name]) for name in _TEXTS if name in arrays}
+        clips = tuple(str(clip) for clip in arrays.get("rig_clips", ()))
         try:
-            return cls(**known, expression_names=names, format_version=int(version))
+            return cls(
+                **known, expression_names=names, rig_clips=clips, format_version=int(version)
+            )
         except ValueError as error:
             raise BadInputError(f"{path}: is not a valid track: {error}.") from error

@@ -160,6 +160,9 @@ class CameraResult(JobResult, frozen=True, kw_only=True, eq=False, tag="camera_r
     translation: Annotated[NDArray[np.float64], ArraySpec("f8", (3,))]
     """T of the same, metres."""
 
+    is_given: bool = False
+    """Whether rotation and translation were given, not solved."""
+
     landmarks_2d: Annotated[Float32s, ArraySpec("f4", ("F", "L", 2))]
     """Landmarks in its pictures at the moments of the first clip's frames; NaN where there are
     none."""

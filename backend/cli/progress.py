@@ -17,6 +17,14 @@ STAGES: dict[str, tuple[float, float, str]] = {
 """Share of the whole job, and what to call it, for each stage."""
 
 
+def _described(stage: str) -> tuple[float, float, str]:
+    """Share of the whole job, and name, of a stage that may be another than these."""
+    if stage.startswith("camera "):
+        # Further cameras of a rig: how many there are is nobody's business here.
+        return 0.5, 0.5, f"Finding the face, {stage}"
+    return STAGES.get(stage, (0.0, 1.0, stage.capitalize()))
+
+
 class ProgressView(Protocol):
     """Something that shows progress."""
 
@@ -41,7 +49,7 @@ class BarView:
         if stage != self._stage or self._bar is None:
             self.close()
             self._stage = stage
-            name = STAGES[stage][2] if stage in STAGES else stage.capitalize()
+            name = _described(stage)[2]
             self._bar = tqdm(
                 total=100,
                 desc=f"{name:<24}",
@@ -67,7 +75,7 @@ class FarmView:
         self._stage = ""
 
     def update(self, stage: str, fraction: float) -> None:
-        start, end, name = STAGES.get(stage, (0.0, 1.0, stage))
+        start, end, name = _described(stage)
         if stage != self._stage:
             self._stage = stage
             print(f"openjd_status: {name}", flush=True)

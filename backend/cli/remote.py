@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +17,9 @@ from backend.settings import TrackSettings
 
 if TYPE_CHECKING:
     from backend.cli.progress import ProgressView
+    from backend.rig_file import KnownCamera
     from backend.track import Track
-    from shared.messages import FrameResult, ModelResult, TextureResult
+    from shared.jobs import ShotConstraints
 
 
 @dataclass(frozen=True)
@@ -35,35 +35,61 @@ class RemoteSettings:
     """This client's own CURVE keys, as `mien serve --make-key` writes them."""
 
 
+@dataclass(frozen=True)
+class TrackRequest:
+    """What is asked for besides the first clip."""
+
+    settings: TrackSettings
+    constraints: ShotConstraints
+    clips: Sequence[Path] = ()
+    """Those of further cameras."""
+    cameras: Sequence[KnownCamera] = ()
+    """What is known of these."""
+
+
 def track_on_server(
     remote: RemoteSettings,
     clip: Path,
     start: int | None,
     end: int | None,
-    settings: TrackSettings,
+    request: TrackRequest,
+    image_size: tuple[int, int],
     view: ProgressView,
 ) -> Track:
     """Run one job on a server and return its track.
 
-    clip: as this machine sees it; the server must see it at the same path.
+    clip: as this machine sees it; the server must see it at the same path, and so all other files.
     Raises the `MienError` that the job ended in.
     """
-    from backend.assembly import assemble_track
+    from backend.assembly import Known, ResultCollector
+    from backend.cli.rig_options import rig_cameras
+    from backend.constraints import to_text
     from backend.server.client import track_remote
     from backend.server.security import load_key_pair
-    from shared.messages import Progress, TrackJob
+    from backend.settings import known_focal_px
+    from shared.messages import Lens, Progress, TrackJob
 
+    settings = request.settings
+    focal_px = known_focal_px(settings, image_size)
     job = TrackJob(
         clip=str(clip.absolute()),
         start=start,
         end=end,
         quality=settings.quality,
-        focal_mode="solve" if settings.focal_px is None else "fixed",
-        focal_px=settings.focal_px,
+        focal_mode="solve" if focal_px is None else "fixed",
+        focal_px=focal_px,
         subject=settings.subject,
         texture_size=settings.texture_size,
+        lens=Lens(
+            principal_point=settings.principal_point,
+            distortion=settings.distortion or (0.0, 0.0, 0.0),
+            zoom=settings.zoom,
+        ),
+        constraints=request.constraints,
+        cameras=rig_cameras(request.clips, request.cameras),
+        person="" if settings.person is None else str(settings.person.absolute()),
     )
-    results = _Results()
+    results = ResultCollector()
 
     def take(event: object) -> None:
         if isinstance(event, Progress):
@@ -72,7 +98,7 @@ def track_on_server(
             results.take(event)
 
     with _interruption() as interrupted:
-        done = track_remote(
+        track_remote(
             None if remote.server == "local" else remote.server,
             job,
             take,
@@ -80,35 +106,15 @@ def track_on_server(
             keys=None if remote.key_file is None else load_key_pair(remote.key_file),
             server_key=remote.server_key,
         )
-    if results.model is None or done.K is None or not done.image_size or not done.frame_rate:
-        raise MienError("The server ended the job without a result.")
-    return assemble_track(
-        results.model,
-        list(results.frames.values()),
-        results.texture,
-        done.K,
-        done.image_size,
-        Fraction(*done.frame_rate),
+    person = "" if settings.person is None else settings.person.name
+    track = results.track(
+        Known(
+            distortion=job.lens.distortion, constraints=to_text(request.constraints), person=person
+        )
     )
-
-
-class _Results:
-    """What has arrived of one job; later results replace earlier ones."""
-
-    def __init__(self) -> None:
-        self.model: ModelResult | None = None
-        self.frames: dict[int, FrameResult] = {}
-        self.texture: TextureResult | None = None
-
-    def take(self, event: object) -> None:
-        from shared.messages import FrameResult, ModelResult, TextureResult
-
-        if isinstance(event, ModelResult):
-            self.model = event
-        elif isinstance(event, FrameResult):
-            self.frames[event.frame_index] = event
-        elif isinstance(event, TextureResult):
-            self.texture = event
+    if track is None:
+        raise MienError("The server ended the job without a result.")
+    return track
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`mien track`: a clip becomes an animated head."""
+"""`mien track`: a clip, or those of several cameras, become an animated head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from backend.cli.progress import ProgressView, make_view
-from backend.cli.remote import RemoteSettings, track_on_server
+from backend.cli.remote import RemoteSettings, TrackRequest, track_on_server
+from backend.cli.rig_options import RigSettings, further_cameras
+from backend.constraints import ConstraintSettings
 from backend.errors import BadInputError, MienError
 from backend.settings import TrackSettings
 
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
 class TrackClip:
     """Track the face of one person through a clip, an image sequence or a picture."""
 
-    clip: tyro.conf.Positional[Path]
-    """Clip, GIF, picture, folder of pictures, or a name with ### or %04d in it."""
+    clips: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="CLIP")]
+    """Clip, GIF, picture, folder of pictures, or a name with ### or %04d in it. With --rig several,
+    of cameras that recorded one performance; frames are those of the first."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT.npz")]
     """File to write; docs/track-format.md describes it."""
     overlay: Annotated[Path | None, tyro.conf.arg(metavar="OUT.mp4")] = None
@@ -40,6 +43,10 @@ class TrackClip:
     """Frames per second of an image sequence, such as 24 or 24000/1001."""
     settings: TrackSettings = field(default_factory=TrackSettings)
     """How to track."""
+    constraints: ConstraintSettings = field(default_factory=ConstraintSettings)
+    """What is known of the shot."""
+    rig: RigSettings = field(default_factory=RigSettings)
+    """Several cameras."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     """Where to track."""
     farm: bool = False
@@ -53,12 +60,17 @@ class TrackClip:
             raise BadInputError(f"{self.output}: the output's name must end in .npz.")
         if self.overlay is not None and self.overlay.suffix not in (".mp4", ".png"):
             raise BadInputError(f"{self.overlay}: the overlay's name must end in .mp4 or .png.")
+        if not self.clips:
+            raise BadInputError("Name a clip to track.")
         view = make_view(self.farm)
         try:
+            settings, known = self.rig.cameras(self.clips, self.settings)
+            constraints = self.constraints.read()
             footage = open_footage(
-                self.clip, start=self.start, end=self.end, frame_rate=_fraction(self.frame_rate)
+                self.clips[0], start=self.start, end=self.end, frame_rate=_fraction(self.frame_rate)
             )
-            track = self._track(footage, view)
+            request = TrackRequest(settings, constraints, self.clips[1:], known)
+            track = self._track(footage, request, view)
             track.save(self.output)
             if self.overlay is not None:
                 self._write_overlay(footage, track, self.overlay, view)
@@ -67,7 +79,7 @@ class TrackClip:
                 view.note(f"warning: {warning}")
             view.note(
                 f"{self.output}: {track.n_frames} frames, the face found in "
-                f"{int(track.found.sum())}, focal length {track.focal_px[0]:.0f} px"
+                f"{int(track.found.sum())}, {_lens(track)}"
             )
         except MienError as error:
             if self.farm:
@@ -76,10 +88,10 @@ class TrackClip:
         finally:
             view.close()
 
-    def _track(self, footage: Footage, view: ProgressView) -> Track:
+    def _track(self, footage: Footage, request: TrackRequest, view: ProgressView) -> Track:
         if self.remote.server is not None:
             return track_on_server(
-                self.remote, self.clip, self.start, self.end, self.settings, view
+                self.remote, self.clips[0], self.start, self.end, request, footage.image_size, view
             )
         from backend.pipeline import run_track
         from shared.messages import Progress
@@ -88,7 +100,14 @@ class TrackClip:
             if isinstance(event, Progress):
                 view.update(event.stage, event.fraction)
 
-        return run_track(footage, self.settings, show)
+        cameras = further_cameras(request.clips, request.cameras)
+        track = run_track(
+            footage, request.settings, show, constraints=request.constraints, cameras=cameras
+        )
+        for camera in cameras:
+            for warning in camera.footage.warnings:
+                footage.warn(warning)
+        return track
 
     def _write_overlay(
         self, footage: Footage, track: Track, path: Path, view: ProgressView
@@ -96,12 +115,26 @@ class TrackClip:
         from backend.overlay import OverlaySettings, write_overlay_sheet, write_overlay_video
 
         settings = OverlaySettings(style=self.overlay_style)
+        if track.distortion.size:
+            from backend.footage.undistorted import UndistortedFootage
+
+            k1, k2, k3 = track.distortion.tolist()
+            footage = UndistortedFootage(footage, track.K[0], (k1, k2, k3))
         if path.suffix == ".png":
             write_overlay_sheet(footage, track, path, settings)
         else:
             write_overlay_video(
                 footage, track, path, settings, lambda fraction: view.update("overlay", fraction)
             )
+
+
+def _lens(track: Track) -> str:
+    """What the summary says of the cameras."""
+    doubt = f" ± {track.focal_sd_percent[0]:.1f} %" if track.focal_sd_percent.size else ""
+    text = f"focal length {track.focal_px[0]:.0f} px{doubt}"
+    for clip, K, offset in zip(track.rig_clips, track.rig_K, track.rig_offset, strict=True):
+        text += f"; {Path(clip).name}: {K[0, 0]:.0f} px, offset {offset:+.2f} frames"
+    return text
 
 
 def _fraction(text: str | None) -> Fraction | None:

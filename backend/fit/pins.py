@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,11 +14,19 @@ from backend.head.landmarks import layout
 
 from .observations import undistort
 from .posed_points import PosedPoints
-from .settings import FitSettings, Pin
+from .settings import Constraints, FitSettings, Pin
 from .terms import Target
 
 # Pins are never outvoted.
 FIRM = 1e4
+
+
+@dataclass(frozen=True)
+class ArtistConstraints(Constraints):
+    """Constraints with frames in which the face is at rest."""
+
+    neutral_frames: tuple[int, ...] = ()
+    """Rows whose expressions are all 0."""
 
 
 def locate_pins(head: Head, points: PosedPoints, pins: tuple[Pin, ...]) -> PosedPoints:

@@ -24,7 +24,7 @@ from .correction import CorrectionBasis, correction_basis
 from .energy import Energy
 from .intersection import Intersection
 from .observations import Observations, clean
-from .pins import add_pins, locate_pins
+from .pins import ArtistConstraints, add_pins, locate_pins
 from .posed_points import PosedPoints
 from .settings import Constraints, FitSettings, Rig, ShotFit
 from .solver import Minimisation, minimise
@@ -74,6 +74,7 @@ class Problem:
     reference: int
     """The camera that sees most of the face: frames are chosen and linked by it."""
     low: Tensor
+    """(E,) and `high`: ranges of the expressions; (F,E) where frames have ranges of their own."""
     high: Tensor
     intersection: Intersection | None
     correction: CorrectionBasis | None = None
@@ -116,7 +117,7 @@ class Problem:
         if constraints.pins:
             points = locate_pins(head, points, constraints.pins)
             target = add_pins(target, constraints.pins, centres, focal, settings)
-        low, high = _ranges(head, constraints)
+        low, high = _ranges(head, constraints, len(observed.found))
         return cls(
             head, layout_name, points, head.identity_prior, settings, target,
             like.new_tensor(centres), focal, observed, int(observed.found.sum(0).argmax()),
@@ -205,12 +206,15 @@ class Problem:
         scale[: len(layout(self.layout_name))] = robust
         target = replace(self.target, robust=scale)
         seen = self.tensor(self.found)
+        low, high = self.low, self.high
         if rows is not None:
             target, seen = target.frames(rows), seen[rows]
+            if low.ndim == 2:
+                low, high = low[rows], high[rows]
         return Energy(
             self.points, self.centres, target, seen, self.settings, self.prior,
             self.tensor(np.median(self.size)), link, self.tensor(np.log(self.focal_start)),
-            self.moving, self.low, self.high, self.intersection, shared,
+            self.moving, low, high, self.intersection, shared,
         )  # fmt: skip
 
     def minimise(
@@ -280,7 +284,7 @@ def masks(state: State, free: Free) -> tuple[Tensor, Tensor]:
     return frame, shared
 
 
-def _ranges(head: Head, constraints: Constraints) -> tuple[Tensor, Tensor]:
+def _ranges(head: Head, constraints: Constraints, frames: int) -> tuple[Tensor, Tensor]:
     low, high = (
         head.template.new_zeros(head.n_expression),
         head.template.new_ones(head.n_expression),
@@ -290,6 +294,10 @@ def _ranges(head: Head, constraints: Constraints) -> tuple[Tensor, Tensor]:
             raise BadInputError(f"no expression {name!r} in a range from {least} to {most}")
         low[head.expression_names.index(name)] = least
         high[head.expression_names.index(name)] = most
+    if isinstance(constraints, ArtistConstraints) and constraints.neutral_frames:
+        low, high = low.repeat(frames, 1), high.repeat(frames, 1)
+        rest = list(constraints.neutral_frames)
+        low[rest], high[rest] = 0.0, 0.0
     return low, high
 
 

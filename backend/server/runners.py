@@ -6,6 +6,7 @@ import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from shared.messages import (
     Job,
     JobDone,
     Progress,
+    RefineJob,
     TrackJob,
     tag_of,
 )
@@ -38,15 +40,32 @@ class JobContext:
     roots: tuple[str, ...]
     """Folders that clips may be read from."""
 
+    jobs: Path | None = None
+    """Folder of all jobs, whose results a job may build on; None outside of a service."""
+
+    job_id: str = ""
+    """The job itself."""
+
 
 Runner: TypeAlias = Callable[[Job, JobContext], JobDone]
 """Runs a job; returns its last result, or raises an error whose `code` says what went wrong."""
 
 RUNNERS: dict[str, str] = {
     tag_of(TrackJob): "backend.server.track_job:run_track_job",
+    tag_of(RefineJob): "backend.server.refine_job:run_refine_job",
     tag_of(DiagnosticJob): "backend.server.runners:run_diagnostic_job",
 }
 """Dotted name of the runner of each kind of job, imported when the first such job arrives."""
+
+
+def paths_of(job: Job) -> list[str]:
+    """All paths that a job names: none may lie outside of the roots."""
+    if isinstance(job, TrackJob):
+        paths = [job.clip, *(camera.clip for camera in job.cameras)]
+        return paths + [path for path in (job.constraints.mask, job.person) if path]
+    if isinstance(job, RefineJob) and job.track:
+        return [job.track]
+    return []
 
 
 def load_runner(kind: str) -> Runner:

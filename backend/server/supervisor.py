@@ -23,7 +23,7 @@ import zmq
 from backend.errors import BadInputError, MienError
 from backend.server.dispatch import Dispatcher
 from backend.server.live_job import LiveJob
-from backend.server.runners import RUNNERS
+from backend.server.runners import RUNNERS, paths_of
 from backend.server.security import (
     Gatekeeper,
     create_key_files,
@@ -47,7 +47,6 @@ from shared.messages import (
     Ping,
     Pong,
     SubmitJob,
-    TrackJob,
     Welcome,
 )
 from shared.version import PROTOCOL_MAJOR, PROTOCOL_MINOR, __version__
@@ -244,8 +243,8 @@ class Supervisor:
         job = message.job
         live = self.dispatcher.find(message.job_id)
         if live is None:
-            if isinstance(job, TrackJob):
-                resolve_clip(job.clip, self.settings.roots)
+            for path in paths_of(job):
+                resolve_clip(path, self.settings.roots)
             live = self.dispatcher.add(message.job_id, job, client.name)
         elif live.job != job:
             raise BadInputError(f"job {message.job_id} is known and is a different one")

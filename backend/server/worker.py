@@ -154,7 +154,9 @@ class Worker:
             if cancelled():
                 return JobCancelled()
             job = folder.describe().job
-            context = JobContext(emit, cancelled, self._device, self._roots)
+            context = JobContext(
+                emit, cancelled, self._device, self._roots, folder.path.parent, job_id
+            )
             result: JobResult = load_runner(tag_of(type(job)))(job, context)
         except Exception as error:
             failure = failure_of(error)

@@ -1,0 +1,128 @@
+"""Constraints from options and files: what is understood, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.constraints import (
+    FIRM_RANGE,
+    ConstraintSettings,
+    check_constraints,
+    firm,
+    fit_constraints,
+    frame_ranges,
+    from_text,
+    limit_of,
+    read_pins,
+    to_text,
+)
+from backend.errors import BadInputError
+from backend.fit import FitSettings
+from backend.masks import masked_sigma
+from backend.picture_file import write_picture
+from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
+
+PIN = {"frame": 12, "point": "ibug68/30", "x": 640.5, "y": 360}
+
+
+def test_options_become_a_message(tmp_path: Path) -> None:
+    pins = tmp_path / "pins.json"
+    pins.write_text(json.dumps({"pins": [PIN]}))
+    settings = ConstraintSettings(
+        pins=pins, ignore_frames="10-12, 35", limit=("jawOpen=0:0.3",), neutral=4
+    )
+    assert settings.any and not ConstraintSettings().any
+    read = settings.read()
+    assert read == ShotConstraints(
+        pins=[PinnedPoint(frame=12, point="ibug68/30", x=640.5, y=360.0)],
+        ignore_frames=[(10, 12), (35, 35)],
+        limits=[ExpressionLimit(name="jawOpen", low=0.0, high=0.3)],
+        neutral=4,
+    )
+    assert from_text(to_text(read)) == read
+    assert to_text(ShotConstraints()) == "" and from_text("") == ShotConstraints()
+
+
+def test_rows_are_those_of_the_shot() -> None:
+    """A range of a clip that starts at frame 10, with frame 13 missing."""
+    frames = np.array([10, 11, 12, 14, 15])
+    constraints = ShotConstraints(
+        pins=[PinnedPoint(frame=14, point="vertex/3", x=1.0, y=2.0, camera=1)],
+        ignore_frames=[(0, 10), (13, 14)],
+        neutral=12,
+    )
+    rows = fit_constraints(constraints, frames)
+    assert (rows.pins[0].frame, rows.pins[0].position, rows.pins[0].camera) == (3, (1.0, 2.0), 1)
+    assert sorted(rows.ignored_frames) == [0, 3] and rows.neutral_frames == (2,)
+    assert firm(FitSettings(), constraints).range_weight == FIRM_RANGE * FitSettings().range_weight
+    assert firm(FitSettings(), ShotConstraints()) == FitSettings()
+    for outside in (
+        ShotConstraints(pins=[PinnedPoint(frame=13, point="vertex/3", x=1.0, y=2.0)]),
+        ShotConstraints(neutral=9),
+    ):
+        with pytest.raises(BadInputError, match="10 to 15"):
+            fit_constraints(outside, frames)
+
+
+@pytest.mark.parametrize("text", ["", "a", "5-", "9-3", "1,,2", "-4"])
+def test_frames_that_are_none(text: str) -> None:
+    with pytest.raises(BadInputError, match="10-20,35"):
+        frame_ranges(text)
+
+
+@pytest.mark.parametrize("text", ["jawOpen", "jawOpen=1", "jawOpen=a:b"])
+def test_limits_that_are_none(text: str) -> None:
+    with pytest.raises(BadInputError, match=r"jawOpen=0:0\.3"):
+        limit_of(text)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        ShotConstraints(limits=[ExpressionLimit(name="grin", low=0.0, high=1.0)]),
+        ShotConstraints(limits=[ExpressionLimit(name="jawOpen", low=0.4, high=0.1)]),
+        ShotConstraints(ignore_frames=[(5, 4)]),
+    ],
+)
+def test_what_no_shot_can_keep_to(constraints: ShotConstraints) -> None:
+    with pytest.raises(BadInputError):
+        check_constraints(constraints)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[", b"{}", b"[1]", b'[{"frame": -1, "point": "vertex/3", "x": 1, "y": 2}]', b"\xff"],
+)
+def test_pins_that_are_none_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "pins.json"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=r"pins\.json: is not a list of pins"):
+        read_pins(path)
+    with pytest.raises(BadInputError, match=r"gone\.json: cannot be read"):
+        read_pins(tmp_path / "gone.json")
+
+
+def test_a_picture_masks_all_frames_and_a_sequence_its_own(tmp_path: Path) -> None:
+    """Masks of half the footage's size; white on the left half."""
+    left = np.zeros((50, 100, 3), np.uint8)
+    left[:, :50] = 255
+    points = np.array([[[20.0, 50.0], [99.0, 50.0], [101.0, 50.0], [-30.0, 50.0]]] * 3, np.float32)
+    points[2, 0] = np.nan
+    sigma, frames, size = np.ones((3, 4), np.float32), np.array([0, 1, 2]), (200, 100)
+    write_picture(tmp_path / "mask.png", left)
+    hidden = np.isinf(masked_sigma(points, sigma, frames, tmp_path / "mask.png", size))
+    assert hidden.tolist() == [[True, True, False, False]] * 2 + [[False, True, False, False]]
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for number in range(3):
+        write_picture(folder / f"m.{number:04d}.png", left * (number == 1))
+    hidden = np.isinf(masked_sigma(points, sigma, frames, folder, size))
+    assert hidden.any(1).tolist() == [False, True, False]
+    with pytest.raises(BadInputError, match="no picture for frame 3"):
+        masked_sigma(points, sigma, frames + 2, folder, size)
+    with pytest.raises(BadInputError, match="gone"):
+        masked_sigma(points, sigma, frames, tmp_path / "gone.png", size)

@@ -1,0 +1,193 @@
+"""A shot solved again: pins near and over the whole shot, against a simulated truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from backend.assembly import Known, assemble_track
+from backend.errors import BadInputError, CancelledError
+from backend.evaluate.fit_recovery import Simulation, simulate
+from backend.events import FrameMotion, frame_result, model_result
+from backend.fit import corrected_head, fit_shot
+from backend.head import Head
+from backend.head.landmarks import layout
+from backend.refine import BLEND, REACH, changed_frames, refine_track
+from backend.solved import Solved
+from backend.stages import Reporter
+from backend.track import Track
+from shared.conventions import intrinsics
+from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
+from shared.messages import Event, FrameResult, ModelResult
+
+FRAMES, PINNED = 30, 12
+
+
+@dataclass(frozen=True)
+class Case:
+    head: Head
+    track: Track
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    """A fitted shot with frames 100 to 129, as a track."""
+    head = Head.load()
+    shot = simulate(head, Simulation(frames=FRAMES, seed=3, noise_px=0.5))
+    fit = fit_shot(
+        head, "dense320", shot.landmarks_2d, shot.landmark_sigma, shot.found, shot.image_size
+    )
+    own = corrected_head(head, torch.tensor(fit.correction), torch.tensor(fit.joint_correction))
+    identity = torch.tensor(fit.identity)
+    frames = []
+    for row in range(FRAMES):
+        motion = FrameMotion(
+            fit.expression[row], fit.rotations[row], fit.translation[row], fit.focal_px
+        )
+        vertices = own(
+            identity, *(torch.tensor(getattr(fit, name)[row])
+                        for name in ("expression", "rotations", "translation"))
+        )  # fmt: skip
+        frames.append(
+            frame_result(
+                own, identity, motion, frame_index=100 + row, timestamp=row / 25, found=True,
+                landmarks_2d=shot.landmarks_2d[row].astype(np.float32),
+                landmark_sigma=shot.landmark_sigma[row].astype(np.float32),
+                vertices=vertices.numpy(),
+                visibility=np.ones(head.n_vertices, np.uint8),
+            )
+        )  # fmt: skip
+    track = assemble_track(
+        model_result(own, identity, True), frames, np.full((8, 8, 4), 9, np.uint8),
+        intrinsics(fit.focal_px, shot.image_size), shot.image_size, Fraction(25),
+        known=Known(focal_sd_percent=fit.focal_sd_percent),
+    )  # fmt: skip
+    return Case(head, track)
+
+
+def tip(case: Case, track: Track, row: int) -> np.ndarray:
+    """The nose's tip in pixels."""
+    vertices = torch.from_numpy(track.vertices[row])
+    point = case.head.landmarks(vertices, layout("ibug68"))[30].numpy()
+    seen = track.K[row] @ point
+    return seen[:2] / seen[2]
+
+
+def pin_at(case: Case, shift: tuple[float, float], frame: int = 100 + PINNED) -> PinnedPoint:
+    x, y = tip(case, case.track, frame - 100) + shift
+    return PinnedPoint(frame=frame, point="ibug68/30", x=float(x), y=float(y))
+
+
+def test_a_track_gives_back_the_solve_that_made_it(case: Case) -> None:
+    solved = Solved.of(case.track)
+    assert solved.settings.focal_px is None, "the focal length was solved"
+    rest = solved.person.shape(
+        torch.from_numpy(case.track.identity), torch.zeros(case.head.n_expression)
+    )
+    np.testing.assert_allclose(rest.numpy(), case.track.rest_vertices, atol=1e-6)
+    again = refine_track(case.track)
+    assert again.near_rows == () and again.near_ms == 0.0 and again.whole_ms > 0
+    moved = np.linalg.norm(again.track.vertices - case.track.vertices, axis=-1)
+    assert np.median(moved) < 2e-3
+    assert abs(again.track.focal_px[0] / case.track.focal_px[0] - 1) < 0.02
+
+
+def test_a_pin_moves_its_frame_and_leaves_the_far_ones(case: Case) -> None:
+    wanted = ShotConstraints(pins=[pin_at(case, (8.0, -5.0))])
+    target = np.array([wanted.pins[0].x, wanted.pins[0].y])
+    events: list[Event] = []
+    near = refine_track(
+        case.track, wanted, whole=False, report=Reporter(events.append, lambda: False)
+    )
+    assert near.near_rows == ((PINNED - REACH, PINNED + REACH + 1),) and near.whole_ms is None
+    before = np.linalg.norm(tip(case, case.track, PINNED) - target)
+    assert np.linalg.norm(tip(case, near.track, PINNED) - target) < 0.3 * before
+    rows = np.arange(FRAMES)
+    far = (rows < PINNED - REACH) | (rows > PINNED + REACH)
+    np.testing.assert_array_equal(near.track.expression[far], case.track.expression[far])
+    np.testing.assert_allclose(near.track.vertices[far], case.track.vertices[far], atol=1e-5)
+    np.testing.assert_array_equal(near.track.identity, case.track.identity)
+    # No jump where the new frames meet the old ones.
+    path = np.array([tip(case, near.track, row) - tip(case, case.track, row) for row in rows])
+    step = np.abs(np.diff(path, axis=0)).max(1)
+    assert step[[PINNED - REACH - 1, PINNED + REACH]].max() < 0.5 * before / BLEND
+    streamed = [event.frame_index for event in events if isinstance(event, FrameResult)]
+    assert streamed == list(range(100 + PINNED - REACH, 100 + PINNED + REACH + 1))
+    np.testing.assert_array_equal(near.track.texture, case.track.texture)
+    # The next solve knows what this one was told.
+    again = refine_track(near.track, wanted, whole=False)
+    assert again.near_rows == ()
+
+
+def test_the_whole_solve_takes_the_person_along(case: Case) -> None:
+    wanted = ShotConstraints(
+        pins=[pin_at(case, (8.0, -5.0))],
+        limits=[ExpressionLimit(name="jawOpen", low=0.0, high=0.05)],
+        neutral=105,
+        ignore_frames=[(120, 121)],
+    )
+    events: list[Event] = []
+    result = refine_track(case.track, wanted, report=Reporter(events.append, lambda: False))
+    track = result.track
+    jaw = track.expression_names.index("jawOpen")
+    assert case.track.expression[:, jaw].max() > 0.1
+    assert track.expression[:, jaw].max() <= 0.05 + 1e-6
+    assert np.abs(track.expression[5]).max() < 1e-6 < np.abs(case.track.expression[5]).max()
+    target = np.array([wanted.pins[0].x, wanted.pins[0].y])
+    assert np.linalg.norm(tip(case, track, PINNED) - target) < 0.5 * np.hypot(8, 5)
+    assert np.isfinite(track.vertices).all() and track.focal_sd_percent[0] > 0
+    models = [event for event in events if isinstance(event, ModelResult)]
+    assert len(models) == 1
+    np.testing.assert_array_equal(models[0].identity, track.identity)
+    assert np.abs(track.identity - case.track.identity).max() > 0
+
+
+def test_a_given_focal_length_is_held_from_then_on(case: Case, tmp_path: Path) -> None:
+    result = refine_track(case.track, focal_px=1500.0, near=False)
+    np.testing.assert_allclose(result.track.focal_px, 1500.0, rtol=1e-6)
+    assert result.track.focal_sd_percent.size == 0
+    result.track.save(tmp_path / "shot.npz")
+    again = refine_track(Track.load(tmp_path / "shot.npz"), near=False)
+    np.testing.assert_allclose(again.track.focal_px, 1500.0, rtol=1e-6)
+
+
+def test_what_has_changed_is_found() -> None:
+    a, b = (PinnedPoint(frame=f, point="vertex/3", x=1.0, y=2.0) for f in (4, 9))
+    moved = PinnedPoint(frame=9, point="vertex/3", x=1.5, y=2.0)
+    before = ShotConstraints(pins=[a, b], ignore_frames=[(20, 21)], neutral=3)
+    assert changed_frames(before, before) == []
+    assert changed_frames(before, ShotConstraints(pins=[a, moved])) == [3, 9, 20, 21]
+    assert changed_frames(ShotConstraints(), before) == [3, 4, 9, 20, 21]
+
+
+def test_refusals_and_cancelling(case: Case) -> None:
+    with pytest.raises(BadInputError, match="100 to 129"):
+        refine_track(
+            case.track,
+            ShotConstraints(pins=[PinnedPoint(frame=12, point="vertex/3", x=1.0, y=2.0)]),
+        )
+    with pytest.raises(BadInputError, match="camera 1"):
+        refine_track(
+            case.track,
+            ShotConstraints(pins=[PinnedPoint(frame=112, point="vertex/3", x=1, y=2, camera=1)]),
+        )
+    with pytest.raises(BadInputError, match="mien track --mask"):
+        refine_track(case.track, ShotConstraints(mask="/masks/new.png"))
+    with pytest.raises(BadInputError, match="landmarks"):
+        few = replace(
+            case.track,
+            landmarks_2d=case.track.landmarks_2d[:, :68],
+            landmark_sigma=case.track.landmark_sigma[:, :68],
+        )
+        refine_track(few)
+    with pytest.raises(CancelledError):
+        refine_track(
+            case.track,
+            ShotConstraints(pins=[pin_at(case, (5.0, 0.0))]),
+            report=Reporter(lambda event: None, lambda: True),
+        )
