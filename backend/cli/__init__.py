@@ -15,6 +15,7 @@ from backend.cli.bench import Bench
 from backend.cli.export import Export
 from backend.cli.landmarks import Landmarks
 from backend.cli.outcome import exit_code_of
+from backend.cli.refine import Refine
 from backend.cli.serve import Serve
 from backend.cli.track import TrackClip
 from backend.errors import BadInputError
@@ -44,6 +45,7 @@ _TRAIN = "Train the detector on rendered faces."
 
 Command = (
     Annotated[TrackClip, tyro.conf.subcommand("track")]
+    | Annotated[Refine, tyro.conf.subcommand("refine")]
     | Annotated[Landmarks, tyro.conf.subcommand("landmarks")]
     | Annotated[Bake, tyro.conf.subcommand("bake")]
     | Annotated[Export, tyro.conf.subcommand("export")]
