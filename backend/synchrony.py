@@ -24,8 +24,8 @@ LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
 # Of the frames that two clips share at an offset, at least so many, and so large a share of the
 # shorter one.
 LEAST_FRAMES, LEAST_SHARE = 12, 0.25
-# A correlation below this may be chance.
-LEAST_CORRELATION = 0.35
+# Other offsets, from so many frames away, must be less likely by this factor's logarithm.
+APART_FRAMES, LEAST_MARGIN = 6.0, 12.0
 SMOOTHING_FRAMES = 1.0
 
 
@@ -50,21 +50,21 @@ class Offset:
 
     frames: float
     """Frame t of the first shows the moment of frame t + frames of the other."""
-    correlation: float
-    """Of how the face moves in both, up to 1."""
+    margin: float
+    """Logarithm of how many times as likely it is as offsets that are quite different."""
 
     @property
     def is_sure(self) -> bool:
         """Whether it is more than chance."""
-        return self.correlation >= LEAST_CORRELATION
+        return self.margin >= LEAST_MARGIN
 
 
 def signals(head: Head, clip: Clip, layout_name: str) -> Array:
-    """(F,3) opening of mouth and eyes over the face's size, and the head's angular speed; NaN where
-    there is no face. All three are nearly the same from every side."""
+    """(F,11) opening of mouth and eyes over the face's size, and the head's rotation matrix in the
+    camera's frame; NaN where there is no face."""
     landmarks = np.where(clip.found[:, None, None], clip.landmarks_2d, np.nan).astype(np.float64)
     size = face_size(landmarks)
-    result = np.full((len(landmarks), 3), np.nan)
+    result = np.full((len(landmarks), 11), np.nan)
     for column, pairs in enumerate((LIPS, LIDS)):
         a, b = np.array(pairs).T
         gap = np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1).mean(1)
@@ -73,23 +73,23 @@ def signals(head: Head, clip: Clip, layout_name: str) -> Array:
     width, height = clip.image_size
     focal = focal_from_field_of_view(np.pi / 4, width)
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-    rotvec = np.full((len(landmarks), 3), np.nan)
     for row in np.flatnonzero(clip.found):
-        rotvec[row] = solve_pose(rigid, landmarks[row], clip.landmark_sigma[row], K)[0]
-    for row in range(1, len(landmarks) - 1):
-        pair = rotvec[[row - 1, row + 1]]
-        if np.isfinite(pair).all():
-            between = Rotation.from_rotvec(pair[1]) * Rotation.from_rotvec(pair[0]).inv()
-            result[row, 2] = between.magnitude() / (clip.times[row + 1] - clip.times[row - 1])
+        rotvec, _ = solve_pose(rigid, landmarks[row], clip.landmark_sigma[row], K)
+        result[row, 2:] = Rotation.from_rotvec(rotvec).as_matrix().ravel()
     return result
 
 
 def estimate_offset(head: Head, first: Clip, other: Clip, layout_name: str) -> Offset:
-    """The offset at which the face moves most alike in both clips, to a fraction of a frame."""
-    own, theirs = signals(head, first, layout_name), signals(head, other, layout_name)
-    grid_a, values_a = _regular(first.times, own)
-    grid_b, values_b = _regular(other.times, theirs)
+    """The offset at which the face moves most alike in both clips, to a fraction of a frame.
+
+    It has the greatest likelihood if both clips' signals are one with normal errors: the sum over
+    them of -n/2 log(1 - r^2), r being the correlation over the n frames that both have.
+    """
+    grid_a, values_a = _regular(first.times, signals(head, first, layout_name))
+    grid_b, values_b = _regular(other.times, signals(head, other, layout_name))
     shorter = min(len(grid_a), len(grid_b))
+    if shorter < 4:
+        return Offset(0.0, 0.0)
     least = max(min(LEAST_FRAMES, shorter), LEAST_SHARE * shorter)
     curve = CubicSpline(grid_b, values_b)
 
@@ -97,8 +97,9 @@ def estimate_offset(head: Head, first: Clip, other: Clip, layout_name: str) -> O
         at = grid_a + offset
         inside = (at >= grid_b[0]) & (at <= grid_b[-1])
         if inside.sum() < least:
-            return -1.0
-        return _correlation(values_a[inside], curve(at[inside]))
+            return 0.0
+        r = _correlations(values_a[inside], curve(at[inside])).clip(0.0, 0.9999)
+        return float(-0.5 * inside.sum() * np.log1p(-(r**2)).sum())
 
     lags = np.arange(
         np.floor(grid_b[0] - grid_a[-1]), np.ceil(grid_b[-1] - grid_a[0]) + 1, dtype=np.float64
@@ -109,13 +110,14 @@ def estimate_offset(head: Head, first: Clip, other: Clip, layout_name: str) -> O
         lambda lag: -likeness(lag), bounds=(best - 1, best + 1), method="bounded",
         options={"xatol": 0.01},
     )  # fmt: skip
-    if -finer.fun < scores.max():
-        return Offset(best, float(scores.max()))
-    return Offset(float(finer.x), float(-finer.fun))
+    if -finer.fun > scores.max():
+        best = float(finer.x)
+    others = scores[np.abs(lags - best) > APART_FRAMES]
+    return Offset(best, likeness(best) - float(others.max(initial=0.0)))
 
 
 def _regular(times: Array, values: Array) -> tuple[Array, Array]:
-    """Signals (F,n) on a grid of whole frames, gaps filled, smoothed a little; constant ones 0."""
+    """Signals (F,n) on a grid of whole frames, gaps filled, smoothed a little."""
     grid = np.arange(np.ceil(times[0]), np.floor(times[-1]) + 1)
     columns = []
     for column in values.T:
@@ -128,14 +130,20 @@ def _regular(times: Array, values: Array) -> tuple[Array, Array]:
     return grid, np.stack(columns, 1)
 
 
-def _correlation(a: Array, b: Array) -> float:
-    """Mean of the columns' correlations, weighted by how much each moves against its noise."""
+def _correlations(a: Array, b: Array) -> Array:
+    """(3,) of mouth, eyes and head, between signals (n,11).
+
+    Two cameras see the same head turned by one unknown rotation: the head's is the largest
+    correlation under any, the nuclear norm of the matrices' covariance.
+    """
     a, b = a - a.mean(0), b - b.mean(0)
-    scale = np.sqrt(np.square(a).sum(0) * np.square(b).sum(0))
-    moving = scale > 1e-9
-    if not moving.any():
-        return -1.0
-    return float(((a * b).sum(0)[moving] / scale[moving]).mean())
+    norm = np.sqrt(np.square(a).sum(0) * np.square(b).sum(0))[:2]
+    openings = (a * b).sum(0)[:2] / np.maximum(norm, 1e-12)
+    one, two = (x[:, 2:].reshape(-1, 3, 3) for x in (a, b))
+    covariance = np.einsum("tij,tkj->ik", two, one)
+    size = np.sqrt(np.square(one).sum() * np.square(two).sum())
+    turn = np.linalg.svd(covariance, compute_uv=False).sum() / max(size, 1e-12)
+    return np.array([*openings, turn])
 
 
 def resample(clip: Clip, times: Array) -> Clip:
