@@ -151,9 +151,11 @@ class Problem:
             rigid, self.observed.landmarks_2d, self.observed.sigma, self.observed.found,
             self.centres.double().cpu().numpy(), self.focal_start,
         )  # fmt: skip
-        rotmat, offset = start.camera_rig(poses, self.observed.found)
         if rig is not None:
+            # Cameras that are known need not share a frame.
             rotmat, offset = rig.rotmat, rig.translation
+        else:
+            rotmat, offset = start.camera_rig(poses, self.observed.found)
         rotvec, translation = start.world_poses(poses, self.observed.found, rotmat, offset)
         frames = len(rotvec)
         rotations = np.zeros((frames, 4, 3))
