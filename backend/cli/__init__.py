@@ -13,6 +13,7 @@ import tyro
 from backend.cli.bake import Bake
 from backend.cli.bench import Bench
 from backend.cli.export import Export
+from backend.cli.identity import Identity
 from backend.cli.landmarks import Landmarks
 from backend.cli.outcome import exit_code_of
 from backend.cli.refine import Refine
@@ -46,6 +47,7 @@ _TRAIN = "Train the detector on rendered faces."
 Command = (
     Annotated[TrackClip, tyro.conf.subcommand("track")]
     | Annotated[Refine, tyro.conf.subcommand("refine")]
+    | Annotated[Identity, tyro.conf.subcommand("identity")]
     | Annotated[Landmarks, tyro.conf.subcommand("landmarks")]
     | Annotated[Bake, tyro.conf.subcommand("bake")]
     | Annotated[Export, tyro.conf.subcommand("export")]
