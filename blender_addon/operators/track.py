@@ -101,7 +101,8 @@ class TrackRun:
     @property
     def is_finished(self) -> bool:
         """Whether the job has ended, and the scene shows all of it."""
-        return self._is_complete
+        nothing_came = self._has_ended and self._update is None and not any(self._state()[:3])
+        return self._is_complete or nothing_came
 
     @property
     def fraction(self) -> float:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import bpy
-from bpy.props import EnumProperty, FloatProperty, PointerProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty
 
-from .smoothing import Smoothing
+from ..smoothing import Smoothing
 
 MOTION_ITEMS = (
     ("HEAD", "Bones", "The bones of the rig move, the camera stands"),
@@ -50,7 +50,7 @@ def held() -> Iterator[None]:
 
 
 def _refine(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    from .scene.motion import refine
+    from ..scene.motion import refine
 
     if not _held:
         refine(self.id_data)
@@ -108,9 +108,16 @@ def register() -> None:
     """Add the choices to every collection."""
     bpy.utils.register_class(MienResult)
     bpy.types.Collection.mien_result = PointerProperty(type=MienResult)
+    bpy.types.Scene.mien_show_strip = BoolProperty(
+        name="Confidence Strip",
+        description="Show over the time line how sure the solve is: red where to look, purple "
+        "where no face was found",
+        default=True,
+    )
 
 
 def unregister() -> None:
     """Take them away."""
+    del bpy.types.Scene.mien_show_strip
     del bpy.types.Collection.mien_result
     bpy.utils.unregister_class(MienResult)
