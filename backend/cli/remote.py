@@ -17,9 +17,9 @@ from backend.settings import TrackSettings
 
 if TYPE_CHECKING:
     from backend.cli.progress import ProgressView
-    from backend.rig_file import KnownCamera
     from backend.track import Track
     from shared.jobs import ShotConstraints
+    from shared.rig import KnownCamera
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,10 @@ import tyro
 from backend.errors import BadInputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from backend.cameras import FurtherCamera
-    from backend.rig_file import KnownCamera
     from backend.settings import TrackSettings
     from shared.jobs import RigCamera
+    from shared.rig import KnownCamera
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,9 @@ class RigSettings:
         from dataclasses import replace
 
         from backend.footage import open_footage
-        from backend.rig_file import KnownCamera, read_offsets, read_rig
+        from backend.rig_file import read_offsets, read_rig
         from backend.settings import known_focal_px
+        from shared.rig import KnownCamera
 
         if self.rig is None:
             if len(clips) > 1 or self.offset:
@@ -79,12 +77,12 @@ class RigSettings:
             return settings, []
         if len(clips) < 2:
             raise BadInputError("--rig needs the clips of at least two cameras.")
-        known = [KnownCamera(None, None, None, None)] * len(clips)
+        known = [KnownCamera()] * len(clips)
         if self.rig.file is not None:
             known = read_rig(self.rig.file, clips)
         offsets = read_offsets(self.offset, clips)
         known = [
-            replace(camera, offset=offsets.get(number, _against(camera, known[0])))
+            replace(camera, offset=offsets.get(number, camera.offset))
             for number, camera in enumerate(known)
         ]
         first = known[0].focal_px
@@ -103,11 +101,6 @@ class RigSettings:
         return settings, known[1:]
 
 
-def _against(camera: KnownCamera, first: KnownCamera) -> float | None:
-    """An offset of the file against the first clip's own."""
-    return None if camera.offset is None else camera.offset - (first.offset or 0.0)
-
-
 def further_cameras(clips: Sequence[Path], known: Sequence[KnownCamera]) -> list[FurtherCamera]:
     """The cameras as the pipeline takes them."""
     from backend.cameras import FurtherCamera
@@ -123,25 +116,4 @@ def further_cameras(clips: Sequence[Path], known: Sequence[KnownCamera]) -> list
 
 def rig_cameras(clips: Sequence[Path], known: Sequence[KnownCamera]) -> list[RigCamera]:
     """The cameras as a message takes them."""
-    from shared.jobs import RigCamera
-
-    result = []
-    for clip, camera in zip(clips, known, strict=True):
-        rotation = translation = None
-        if camera.rotmat is not None and camera.translation is not None:
-            a, b, c = (_row(row) for row in camera.rotmat)
-            rotation, translation = (a, b, c), _row(camera.translation)
-        result.append(
-            RigCamera(
-                clip=str(clip.absolute()),
-                offset=camera.offset,
-                rotation=rotation,
-                translation=translation,
-                focal_px=camera.focal_px,
-            )
-        )
-    return result
-
-
-def _row(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])
+    return [camera.message(str(clip.absolute())) for clip, camera in zip(clips, known, strict=True)]

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from backend.assembly import Known, assemble_track
 from backend.errors import BadInputError, CancelledError
-from backend.evaluate.fit_recovery import Simulation, simulate
-from backend.events import FrameMotion, frame_result, model_result
-from backend.fit import corrected_head, fit_shot
+from backend.evaluate.fit_recovery import Simulation
+from backend.evaluate.refine_speed import point_in_picture, run, simulated_track
+from backend.evaluate.settings import BenchSettings
 from backend.head import Head
-from backend.head.landmarks import layout
 from backend.refine import BLEND, REACH, changed_frames, refine_track
 from backend.solved import Solved
 from backend.stages import Reporter
 from backend.track import Track
-from shared.conventions import intrinsics
 from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
 from shared.messages import Event, FrameResult, ModelResult
 
@@ -38,44 +34,12 @@ class Case:
 def case() -> Case:
     """A fitted shot with frames 100 to 129, as a track."""
     head = Head.load()
-    shot = simulate(head, Simulation(frames=FRAMES, seed=3, noise_px=0.5))
-    fit = fit_shot(
-        head, "dense320", shot.landmarks_2d, shot.landmark_sigma, shot.found, shot.image_size
-    )
-    own = corrected_head(head, torch.tensor(fit.correction), torch.tensor(fit.joint_correction))
-    identity = torch.tensor(fit.identity)
-    frames = []
-    for row in range(FRAMES):
-        motion = FrameMotion(
-            fit.expression[row], fit.rotations[row], fit.translation[row], fit.focal_px
-        )
-        vertices = own(
-            identity, *(torch.tensor(getattr(fit, name)[row])
-                        for name in ("expression", "rotations", "translation"))
-        )  # fmt: skip
-        frames.append(
-            frame_result(
-                own, identity, motion, frame_index=100 + row, timestamp=row / 25, found=True,
-                landmarks_2d=shot.landmarks_2d[row].astype(np.float32),
-                landmark_sigma=shot.landmark_sigma[row].astype(np.float32),
-                vertices=vertices.numpy(),
-                visibility=np.ones(head.n_vertices, np.uint8),
-            )
-        )  # fmt: skip
-    track = assemble_track(
-        model_result(own, identity, True), frames, np.full((8, 8, 4), 9, np.uint8),
-        intrinsics(fit.focal_px, shot.image_size), shot.image_size, Fraction(25),
-        known=Known(focal_sd_percent=fit.focal_sd_percent),
-    )  # fmt: skip
-    return Case(head, track)
+    return Case(head, simulated_track(head, Simulation(frames=FRAMES, seed=3, noise_px=0.5), 100))
 
 
 def tip(case: Case, track: Track, row: int) -> np.ndarray:
     """The nose's tip in pixels."""
-    vertices = torch.from_numpy(track.vertices[row])
-    point = case.head.landmarks(vertices, layout("ibug68"))[30].numpy()
-    seen = track.K[row] @ point
-    return seen[:2] / seen[2]
+    return point_in_picture(case.head, track, row)
 
 
 def pin_at(case: Case, shift: tuple[float, float], frame: int = 100 + PINNED) -> PinnedPoint:
@@ -191,3 +155,13 @@ def test_refusals_and_cancelling(case: Case) -> None:
             ShotConstraints(pins=[pin_at(case, (5.0, 0.0))]),
             report=Reporter(lambda event: None, lambda: True),
         )
+
+
+def test_the_bench_gives_its_figures() -> None:
+    figures = run(BenchSettings(quick=True))
+    assert set(figures) == {
+        "refine_ms", "refine_cpu_ms", "refine_first_ms", "refine_whole_60_ms",
+        "refine_whole_60_cpu_ms", "refine_left_percent",
+    }  # fmt: skip
+    assert 0 < figures["refine_ms"] < figures["refine_whole_60_ms"]
+    assert figures["refine_left_percent"] < 30
