@@ -21,6 +21,7 @@ from backend.evaluate.settings import BenchSettings, PartialFigures
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "track": ("backend.evaluate.track_speed", "Seconds a frame of every stage, to real time"),
     "fit": ("backend.evaluate.fit_recovery", "Rendered heads of known truth, fitted back"),
+    "refine": ("backend.evaluate.refine_speed", "How long a pin takes in a solved shot"),
     "bake": ("backend.evaluate.bake", "Visibility and texture of heads with a known skin"),
     "blender": ("backend.evaluate.blender", "The add-on in a real Blender: stalls, scene, sizes"),
     "service": ("backend.server.bench", "Latency, throughput, cancelling, kills, junk"),
