@@ -15,6 +15,7 @@ from backend.cli.bench import Bench
 from backend.cli.export import Export
 from backend.cli.identity import Identity
 from backend.cli.landmarks import Landmarks
+from backend.cli.live import Live
 from backend.cli.outcome import exit_code_of
 from backend.cli.refine import Refine
 from backend.cli.serve import Serve
@@ -49,6 +50,7 @@ Command = (
     | Annotated[Refine, tyro.conf.subcommand("refine")]
     | Annotated[Identity, tyro.conf.subcommand("identity")]
     | Annotated[Landmarks, tyro.conf.subcommand("landmarks")]
+    | Annotated[Live, tyro.conf.subcommand("live")]
     | Annotated[Bake, tyro.conf.subcommand("bake")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Serve, tyro.conf.subcommand("serve")]

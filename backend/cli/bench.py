@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "service": ("backend.server.bench", "Latency, throughput, cancelling, kills, junk"),
     "faces": ("backend.evaluate.faces", "Landmarks on photographs with points set by hand"),
     "training": ("backend.evaluate.training_speed", "Images a second rendered, prepared, trained"),
+    "live": ("backend.evaluate.live", "Time, jitter and lag of a face that is followed live"),
     "video": ("backend.evaluate.video", "Jitter on footage, and motion against a known truth"),
 }
 """Name, module with `run(settings) -> dict of figures`, and a sentence for each benchmark.

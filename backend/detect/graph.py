@@ -58,35 +58,60 @@ class Graph:
             if self._patience >= 0 or images.device.type != "cpu" or not is_available():
                 out = self._net(images)
                 return out if isinstance(out, tuple) else (out,)
-            try:
-                self._compile()
-            except Exception as error:  # a plugin that this processor does not suit, say
-                warnings.warn(f"OpenVINO cannot run a network, torch does: {error}", stacklevel=2)
-                self._patience = sys.maxsize
+            self.prepare()
+            if self._compiled is None:
                 return self(images)
         outputs = self._compiled(images.contiguous().numpy())
         return [torch.from_numpy(outputs[i]) for i in range(len(outputs))]
 
-    def _compile(self) -> None:
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    def prepare(self) -> None:
+        """Compile it now, where that is possible, for those who cannot wait in mid-stream."""
+        if self._compiled is not None or not is_available():
+            return
+        try:
+            self._compile()
+        except Exception as error:  # a plugin that this processor does not suit, say
+            warnings.warn(f"OpenVINO cannot run a network, torch does: {error}", stacklevel=2)
+            self._patience = sys.maxsize
 
-        example = torch.zeros(1, 3, self._size or 128, self._size or 128)
-        with torch.inference_mode():
-            traced = torch.jit.trace(self._net, example, check_trace=False)
-        # The same as openvino.convert_model, which would also report its use over the network.
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
-        model = frontend.convert(frontend.load(decoder))
+    def _compile(self) -> None:
+        size = self._size or 128
+        model = convert(self._net, torch.zeros(1, 3, size, size))
         side = self._size or -1
         model.reshape([-1, 3, side, side])
-        settings = {
-            # Processors that have half precision would use it, and the landmarks would move.
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "NUM_STREAMS": 1,
-        }
-        self._compiled = _core().compile_model(model, "CPU", settings)
+        # Processors that have half precision would use it, and the landmarks would move.
+        self._compiled = compile_model(model, "f32", torch.get_num_threads())
+
+
+def convert(net: nn.Module, *example: Tensor) -> Any:
+    """OpenVINO's model of a network, traced on an example of its inputs, whose shapes it keeps."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.inference_mode():
+        traced = torch.jit.trace(net, example, check_trace=False)
+    # The same as openvino.convert_model, which would also report its use over the network.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=example)
+    model = frontend.convert(frontend.load(decoder))
+    model.reshape({number: list(given.shape) for number, given in enumerate(example)})
+    return model
+
+
+def compile_model(model: Any, precision: str, threads: int) -> Any:
+    """A model ready to run on the processor; precision: "f32", or "bf16" where there is that."""
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    return _core().compile_model(model, "CPU", settings)
+
+
+def has_bf16() -> bool:
+    """Whether the processor computes in bfloat16."""
+    core = _core()
+    return core is not None and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class _AsTuple(nn.Module):
@@ -128,3 +153,8 @@ class GraphNet:
     ) -> Prediction:
         """Predict for every window of `cells` cells over larger images (B,3,h,w)."""
         return self._net.decode_maps(self._maps(image)[0], cells, least_score)
+
+    def prepare(self) -> None:
+        """Compile both graphs now."""
+        self._graph.prepare()
+        self._maps.prepare()

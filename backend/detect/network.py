@@ -149,6 +149,19 @@ class EfficientNetLite0(nn.Module):
         return functional.relu6(self._bn1(self._conv_head(x))), taps
 
 
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """The maps of strides 4, 8 and 16 alone (B,TAPS[i],h_i,w_i): what follows is left out."""
+        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        found: list[Tensor] = []
+        for number, block in enumerate(self._blocks):
+            x = block(x)
+            if number in _TAPPED_BLOCKS:
+                found.append(x)
+            if number == _TAPPED_BLOCKS[-1]:
+                break
+        return found
+
+
 class DenseLandmarkNet(nn.Module):
     """Dense landmarks with uncertainty, and whether there is a face at all.
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from backend.detect.graph import GraphNet
 from backend.detect.landmarks import FaceLandmarks
 from backend.detect.network import INPUT_SIZE, N_DENSE, STRIDE, Prediction
 from backend.detect.windows import BORDER, Window, crop, roi
@@ -150,13 +151,30 @@ class WindowDetector:
         found = sorted(found[:max_faces], key=lambda face: -roi(face.points).side)
         if quality == "final" and found:
             found = self._predict(image, [roi(face.points) for face in found], quality)
-        return [_landmarks(face) for face in found]
+        return [as_landmarks(face) for face in found]
+
+    def find_stepwise(self, image: NDArray[np.uint8], step: int) -> list[FaceLandmarks]:
+        """One step of the search for faces, the surest first: those of one size of window.
+
+        For whoever has a frame's time only: steps 0, 1, 2... of consecutive frames go through all
+        sizes but the smallest, and begin again.
+        """
+        s = self.settings
+        longer = max(image.shape[:2])
+        sides = [side for side in self._levels(longer) if side >= 0.99 * s.smallest * longer]
+        windows = self._search(image, sides[step % len(sides)], (), s.candidates)
+        return [as_landmarks(face) for face in self._refine(image, windows)]
+
+    def prepare(self) -> None:
+        """Compile the networks now, where that is possible, in place of some calls later."""
+        if isinstance(self.net, GraphNet):
+            self.net.prepare()
 
     def look(
         self, image: NDArray[np.uint8], windows: Sequence[Window], quality: Quality = "fast"
     ) -> list[FaceLandmarks]:
         """Landmarks in given windows, whether or not there is a face; see `score`."""
-        return [_landmarks(face) for face in self._predict(image, windows, quality)]
+        return [as_landmarks(face) for face in self._predict(image, windows, quality)]
 
     def is_face(self, face: FaceLandmarks, followed: bool = False) -> bool:
         """Whether landmarks are sure enough to be a face's.
@@ -333,7 +351,8 @@ def _overlap(a: Face, b: Face) -> float:
     return float(max(inside / union, 0.6 * inside / max(min(areas), 1e-9)))
 
 
-def _landmarks(face: Face) -> FaceLandmarks:
+def as_landmarks(face: Face) -> FaceLandmarks:
+    """A face as it is handed out."""
     points, sigma = face.points.astype(np.float32), face.sigma.astype(np.float32)
     return FaceLandmarks(
         landmarks_2d=points[:N_DENSE],

@@ -106,7 +106,7 @@ def run(settings: BenchSettings) -> dict[str, float]:
 
     Raises: `BadInputError` for a folder without clips; `PartialFigures` on Ctrl-C.
     """
-    clips = [] if settings.data is None else _list(settings.data)
+    clips = [] if settings.data is None else list_clips(settings.data)
     with ExitStack() as stack:
         peer = open_peer(settings.peer)
         if peer is not None:
@@ -210,7 +210,8 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def _list(folder: Path) -> list[Path]:
+def list_clips(folder: Path) -> list[Path]:
+    """The files of a folder, by name; raises `BadInputError` where there are none."""
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder of clips.")
     clips = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")

@@ -29,12 +29,15 @@ from backend.detect.window_detector import (
     Quality,
     WindowDetector,
     as_input,
+    as_landmarks,
     differ,
 )
 from backend.detect.windows import Window, crop, roi
 
 _PARTS = (1.0, 0.55, 0.3, 0.17)
 """Sides of the parts that the transformer looks at, over the frame's longer side."""
+_QUICK_PARTS = 3
+"""How many of these sizes are looked at where there is a frame's time."""
 _STEP = 0.5
 """Distance of neighbouring parts in sides; a face of a third of a part lies whole in one."""
 _PRESENCE = 0.3
@@ -123,6 +126,23 @@ class Infinite3DDetector(WindowDetector):
             focal_px=float(encoding.focal[0]) * float(half[0]),
             window=region,
         )
+
+    def find_stepwise(self, image: NDArray[np.uint8], step: int) -> list[FaceLandmarks]:
+        """As its base's, after three steps of the spatial transformer, which is far quicker."""
+        if self._transformer is None:
+            return super().find_stepwise(image, step)
+        turn, number = divmod(step, 2 * _QUICK_PARTS)
+        if number >= _QUICK_PARTS:
+            return super().find_stepwise(image, turn * _QUICK_PARTS + number - _QUICK_PARTS)
+        parts = _parts(image, _PARTS[number])
+        faces = self._refine(image, self._transform(image, parts, ()))
+        return [as_landmarks(face) for face in faces]
+
+    def prepare(self) -> None:
+        """Compile the networks now, where that is possible, in place of some calls later."""
+        super().prepare()
+        if self._transformer is not None:
+            self._transformer.prepare()
 
     def _first(self, image: NDArray[np.uint8], max_faces: int) -> list[Face]:
         if self._transformer is None:

@@ -67,12 +67,17 @@ class Round(nn.Module):
 
         fine (B,32,h,w): the window's map; points (B,K,2); context (B,K,C).
         """
-        places = points[:, :, None] + self.offsets
-        seen = functional.grid_sample(fine, places, align_corners=False)
-        x = functional.gelu(self.seen(seen.permute(0, 2, 1, 3).flatten(2)) + self.known(context))
-        x = x + functional.gelu(self.hidden(x))
-        out = self.last(x)
-        return _CORRECTION * out[..., :2], out[..., 2]
+        return corrected(self, fine, points, self.known(context))
+
+
+def corrected(layer: Round, fine: Tensor, points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """A round whose layer on the context has been worked out: known (B,K,128)."""
+    places = points[:, :, None] + layer.offsets
+    seen = functional.grid_sample(fine, places, align_corners=False)
+    x = functional.gelu(layer.seen(seen.permute(0, 2, 1, 3).flatten(2)) + known)
+    x = x + functional.gelu(layer.hidden(x))
+    out = layer.last(x)
+    return _CORRECTION * out[..., :2], out[..., 2]
 
 
 class Refiner(nn.Module):

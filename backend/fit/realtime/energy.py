@@ -6,7 +6,7 @@ held: a test holds cost, gradient and matrix to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from scipy.linalg import lapack
 from backend.fit.energy import TORSION
 from backend.fit.settings import FitSettings
 
-from . import kernel
+from . import kernel, loop
+from .compiled import IS_COMPILED
 from .points import N_POSE, FramePoints
 from .turning import joint_terms, turn
 
@@ -62,11 +63,11 @@ class FrameEnergy:
     """Deviations beyond which a landmark counts less."""
     joint_weights: Array
     """(3,3) of head and eyes by axis."""
-    gain: Array | None = None
-    """(L,) weight of the squared change, in pixels, from `expected`; None without a last frame."""
-    expected: Array | None = None
+    gain: Array
+    """(L,) weight of the squared change, in pixels, from `expected`; 0 without a last frame."""
+    expected: Array
     """(L,2) pixels."""
-    last_expression: Array | None = None
+    last_expression: Array
     """(E,)"""
     smoothness_weight: float = 0.0
 
@@ -80,6 +81,7 @@ class FrameEnergy:
         return cls(
             points, settings, focal_px, centre, landmarks_2d, 1.0 / sigma,
             settings.landmark_weight, robust, np.array([[settings.joint_weight] * 3, eye, eye]),
+            np.zeros(len(points)), landmarks_2d, np.zeros(points.basis.shape[1]),
         )  # fmt: skip
 
     def pixels(self, state: FrameState) -> Array:
@@ -120,22 +122,16 @@ class FrameEnergy:
         limit = self.robust**2
         share = limit / (limit + np.einsum("ij,ij->i", error, error))
         weighted = 0.5 * self.landmark_weight * share * share * self.precision
-        gradient = weighted[:, None] * error
-        curvature = weighted * self.precision
-        if self.gain is not None:
-            gradient += self.gain[:, None] * (pixels - self.expected)
-            curvature += self.gain
-        return gradient, curvature
+        gradient = weighted[:, None] * error + self.gain[:, None] * (pixels - self.expected)
+        return gradient, weighted * self.precision + self.gain
 
     def _pixel_cost(self, pixels: Array) -> float:
         error = (pixels - self.landmarks_2d) * self.precision[:, None]
         square = np.einsum("ij,ij->i", error, error)
         limit = self.robust**2
         cost = 0.5 * self.landmark_weight * float((limit * square / (limit + square)).sum())
-        if self.gain is not None:
-            moved = pixels - self.expected
-            cost += float(self.gain @ np.einsum("ij,ij->i", moved, moved))
-        return cost
+        moved = pixels - self.expected
+        return cost + float(self.gain @ np.einsum("ij,ij->i", moved, moved))
 
     def _own_terms(self, state: FrameState, matrix: Array, vector: Array) -> float:
         """Cost of what is no matter of pixels; its derivatives are added where there is room."""
@@ -143,23 +139,16 @@ class FrameEnergy:
         n = len(psi)
         excess = psi - psi.clip(0.0, 1.0)
         cost = s.expression_weight * float(psi @ psi) + s.range_weight * float(excess @ excess)
-        change = None
-        if self.last_expression is not None:
-            change = psi - self.last_expression
-            cost += self.smoothness_weight * float(change @ change)
+        change = psi - self.last_expression
+        cost += self.smoothness_weight * float(change @ change)
         cost += joint_terms(state.rotmat, self.joint_weights, matrix, vector, n + 3)
         if len(vector):
             diagonal = matrix.ravel()[: n * (n + N_POSE) : n + N_POSE + 1]
             diagonal += s.expression_weight + s.range_weight * (excess != 0.0)
+            diagonal += self.smoothness_weight
             vector[:n] += s.expression_weight * psi + s.range_weight * excess
-            if change is not None:
-                diagonal += self.smoothness_weight
-                vector[:n] += self.smoothness_weight * change
+            vector[:n] += self.smoothness_weight * change
         return cost
-
-    def posed_only(self) -> FrameEnergy:
-        """Without what a last frame says."""
-        return replace(self, gain=None, expected=None, last_expression=None)
 
 
 @dataclass(frozen=True)
@@ -178,42 +167,67 @@ def minimise_frame(
     """Levenberg-Marquardt: a step that raises the cost is rejected and the damping raised.
 
     free: columns that may move; all where None. Ends when an iteration lowers the cost by less
-    than the share `tolerance` of it.
+    than the share `tolerance` of it. The cost is infinite where no camera could see the start.
     """
-    matrix, vector, cost = energy.linearise(state)
-    damping = 1e-3
-    done = 0
+    minimise = _minimise_compiled if IS_COMPILED else minimise_interpreted
+    size = len(state.expression) + N_POSE
+    return minimise(energy, state, iterations, tolerance, free or slice(0, size))
+
+
+def _minimise_compiled(
+    energy: FrameEnergy, state: FrameState, iterations: int, tolerance: float, free: slice
+) -> Minimum:
+    p, s = energy.points, energy.settings
+    numbers = np.array([
+        energy.focal_px, *energy.centre, energy.landmark_weight, energy.robust,
+        s.expression_weight, s.range_weight, energy.smoothness_weight,
+    ])  # fmt: skip
+    expression, rotmat, translation, cost, done = loop.minimise_loop(
+        p.neutral, p.basis, p.skin, p.share, p.columns, p.centres, energy.landmarks_2d,
+        energy.precision, energy.gain, energy.expected, energy.last_expression,
+        energy.joint_weights, numbers, state.expression, state.rotmat, state.translation,
+        iterations, tolerance, free.start, free.stop,
+    )  # fmt: skip
+    return Minimum(FrameState(expression, rotmat, translation), float(cost), done)
+
+
+def minimise_interpreted(
+    energy: FrameEnergy, state: FrameState, iterations: int, tolerance: float, free: slice
+) -> Minimum:
+    """The same without compilation."""
+    cost, damping, done = np.inf, loop.FIRST_DAMPING, 0
+    equations: tuple[Array, Array] | None = None
     while done < iterations:
+        if equations is None:
+            if not np.isfinite(energy.cost(state)):
+                return Minimum(state, np.inf, done)
+            matrix, vector, cost = energy.linearise(state)
+            equations = matrix, vector
         done += 1
-        step = _step(matrix, vector, damping, free)
+        step = _step(*equations, damping, free)
         trial = None if step is None else state.step(step)
         trial_cost = np.inf if trial is None else energy.cost(trial)
         if trial is None or not trial_cost < cost:
             damping *= 10.0
-            if damping > 1e3:
+            if damping > loop.MOST_DAMPING:
                 break
             continue
-        gain = (cost - trial_cost) / max(cost, 1e-12)
-        state, cost = trial, trial_cost
-        damping = max(damping / 10.0, 1e-6)
-        if gain < tolerance or done == iterations:
+        won = (cost - trial_cost) / max(cost, 1e-12)
+        state, cost, equations = trial, trial_cost, None
+        damping = max(damping / 10.0, loop.LEAST_DAMPING)
+        if won < tolerance:
             break
-        matrix, vector, cost = energy.linearise(state)
     return Minimum(state, cost, done)
 
 
-def _step(matrix: Array, vector: Array, damping: float, free: slice | None) -> Array | None:
+def _step(matrix: Array, vector: Array, damping: float, free: slice) -> Array | None:
     """-(H + damping diag H)^-1 g; None where the matrix is not positive definite."""
-    held = matrix.copy() if free is None else matrix[free, free].copy()
-    size = len(held)
-    diagonal = held.ravel()[:: size + 1]
-    diagonal += damping * diagonal + 1e-9
-    right = vector if free is None else vector[free]
-    _, solution, info = lapack.dposv(held, right, lower=True, overwrite_a=True)
+    held = matrix[free, free].copy()
+    diagonal = held.ravel()[:: len(held) + 1]
+    diagonal += damping * diagonal + loop.RIDGE
+    _, solution, info = lapack.dposv(held, vector[free], lower=True)
     if info != 0:
         return None
-    if free is None:
-        return -solution
     step = np.zeros(len(vector))
     step[free] = -solution
     return step

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation
 
 from backend.errors import BadInputError
 from backend.fit import start
@@ -20,15 +19,17 @@ from backend.head.landmarks import layout
 
 from .energy import FrameEnergy, FrameState, Minimum, minimise_frame
 from .person import Person, rescaled
-from .points import FramePoints
+from .points import N_POSE, FramePoints
 from .settings import RealtimeSettings
-from .turning import exponential
+from .turning import exponential, logarithm
 
 Array = NDArray[np.float64]
 # Fewer of its landmarks are no face.
 LEAST_SEEN = 0.2
 # A start far off is still drawn in at this many deviations.
 LOOSE_SIGMAS = 30.0
+# Median distance of landmarks from what the last frame leads to, in deviations, that is far.
+FAR_SIGMAS = 1.5
 # Points that the weights of the landmark and the temporal term in `FitSettings` are for.
 LANDMARKS_OF_WEIGHT, MOVING_OF_WEIGHT = 320, 80
 
@@ -81,6 +82,7 @@ class RealtimeFitter:
         self._focal_of_state = focal
         self._pixels: Array | None = None
         self._motion = np.zeros((len(mean), 2))
+        self._size = 1.0
         self._missed = 0
         self._since_update = 0
         self._n_fitted = 0
@@ -94,7 +96,12 @@ class RealtimeFitter:
         """Where the landmarks (L,2) should be in the next frame; None where nobody is followed."""
         if self._state is None or self._pixels is None:
             return None
-        return self._pixels + self._motion
+        return self._pixels + self.settings.momentum * self._motion
+
+    def speed(self) -> float:
+        """Median motion of the landmarks in the last frame, as a share of the face's size."""
+        square = np.einsum("ij,ij->i", self._motion, self._motion)
+        return math.sqrt(float(np.median(square))) / self._size
 
     def miss(self) -> None:
         """A frame went by without the face."""
@@ -126,12 +133,29 @@ class RealtimeFitter:
         if state is None:
             found = cold_start(energy, s.cold_iterations)
         else:
-            linked = self._linked(energy, size, interval + self._missed)
+            assert self._pixels is not None
+            steps = interval + self._missed
+            away = seen - self._pixels - s.momentum * steps * self._motion
+            linked = self._linked(energy, away, size, steps)
+            state = self._aligned(energy, state, away)
             found = minimise_frame(linked, state, s.iterations, s.tolerance)
         if not math.isfinite(found.cost):
             self.forget()
             return None
         return self._take(energy, found, size, interval, is_cold)
+
+    def warm_up(self) -> None:
+        """Let the kernels be compiled, or fetched from the disk, before the first frame."""
+        points = self.person.points
+        middle = np.array([0.0, 0.0, 0.6]) - points.neutral.mean(0)
+        state = FrameState(
+            np.zeros(points.basis.shape[1]), np.repeat(np.eye(3)[None], 4, axis=0), middle
+        )
+        focal = self.person.focal_px
+        sigma = np.ones(len(points))
+        energy = self._energy(points, focal, np.zeros((len(points), 2)), sigma)
+        energy = replace(energy, landmarks_2d=energy.pixels(state))
+        frame_fit(minimise_frame(energy, state, 1, 0.0).state, focal, 0.0)
 
     def _resume(self, seen: Array, sigma: Array, size: float) -> FrameState | None:
         """The last frame's parameters where they are near enough."""
@@ -152,18 +176,35 @@ class RealtimeFitter:
         )
         return replace(made, landmark_weight=self._weight)
 
-    def _linked(self, energy: FrameEnergy, size: float, interval: float) -> FrameEnergy:
-        """With what the last frame says of this one."""
+    def _linked(
+        self, energy: FrameEnergy, away: Array, size: float, interval: float
+    ) -> FrameEnergy:
+        """With what the last frame says of this one; away (L,2): landmarks less what it expects."""
         s = self.settings
         assert self._state is not None and self._pixels is not None
         count = len(self._pixels)
-        weight = s.temporal_weight * MOVING_OF_WEIGHT / count / (0.01 * size) ** 2 / interval
+        unit = 0.01 * size
+        # What moves need not be held still, nor may it lag: the face as a whole, or one lid.
+        moved = np.sqrt(np.einsum("ij,ij->i", away, away)) / unit
+        known = energy.precision > 0
+        moved = np.maximum(np.where(known, moved, 0.0), float(np.median(moved[known])))
+        weight = s.temporal_weight * MOVING_OF_WEIGHT / count / unit**2 / interval
+        free = 1.0 / (1.0 + np.square(moved / s.moving_percent))
         return replace(
-            energy, gain=np.full(count, weight),
+            energy, gain=weight * np.square(free),
             expected=self._pixels + s.momentum * interval * self._motion,
             last_expression=self._state.expression,
-            smoothness_weight=s.smoothness_weight / interval,
+            smoothness_weight=s.smoothness_weight / interval * float(np.median(free)),
         )  # fmt: skip
+
+    def _aligned(self, energy: FrameEnergy, state: FrameState, away: Array) -> FrameState:
+        """The start moved as a whole where it is so far off that robust landmarks would let go."""
+        error = np.sqrt(np.einsum("ij,ij->i", away, away)) * energy.precision
+        if float(np.median(error)) < FAR_SIGMAS:
+            return state
+        n = len(state.expression)
+        loose = replace(energy, robust=LOOSE_SIGMAS, joint_weights=1e6 * energy.joint_weights)
+        return minimise_frame(loose, state, 3, 1e-2, slice(n, n + N_POSE)).state
 
     def _take(
         self, energy: FrameEnergy, found: Minimum, size: float, interval: float, is_cold: bool
@@ -175,7 +216,7 @@ class RealtimeFitter:
         else:
             self._motion = np.zeros_like(pixels)
         self._state, self._pixels, self._missed = state, pixels, 0
-        self._focal_of_state = energy.focal_px
+        self._focal_of_state, self._size = energy.focal_px, size
         known = energy.precision > 0
         error = np.linalg.norm((pixels - energy.landmarks_2d)[known], axis=1)
         fit = LiveFit(
@@ -236,13 +277,13 @@ def cold_start(energy: FrameEnergy, iterations: int) -> Minimum:
     state = FrameState(np.zeros(n), rotmat, translation)
     # Neck and translation alone: the columns of head and eyes between them stay.
     loose = replace(energy, robust=LOOSE_SIGMAS, joint_weights=1e6 * energy.joint_weights)
-    state = minimise_frame(loose, state, 4, 1e-2, slice(n, n + 15)).state
+    state = minimise_frame(loose, state, 4, 1e-2, slice(n, n + N_POSE)).state
     return minimise_frame(energy, state, iterations, 1e-3)
 
 
 def frame_fit(state: FrameState, focal_px: float, cost: float) -> FrameFit:
     """The parameters as they are handed out, expressions within 0 to 1."""
-    rotations = Rotation.from_matrix(state.rotmat).as_rotvec()
+    rotations = np.stack([logarithm(rotmat) for rotmat in state.rotmat])
     return FrameFit(
         state.expression.clip(0.0, 1.0).astype(np.float32), rotations.astype(np.float32),
         state.translation.astype(np.float32), focal_px, cost,

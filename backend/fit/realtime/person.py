@@ -26,7 +26,7 @@ from .settings import RealtimeSettings
 
 Array = NDArray[np.float64]
 # Most that an update may change: what is linear only nearby must not be believed further.
-MOST_DEVIATIONS, MOST_LOG_FOCAL = 2.0, 0.1
+MOST_DEVIATIONS, MOST_LOG_FOCAL = 2.0, 0.05
 # Root mean square change of the coefficients, and of the log focal length, that is small.
 SMALL_CHANGE = 0.02
 # A frame this much less certain than the keys are is none.
@@ -127,8 +127,6 @@ class Person:
         for _ in range(3):
             values = values + self._step(values)
         change = values - before
-        if not self.settings.solve_identity:
-            change[:-1] = 0.0
         change[:-1] *= min(1.0, MOST_DEVIATIONS / max(float(np.abs(change[:-1]).max()), 1e-9))
         change[-1] = np.clip(change[-1], -MOST_LOG_FOCAL, MOST_LOG_FOCAL)
         self.values = before + change
@@ -172,7 +170,7 @@ class Person:
                 vector += key.vector + key.matrix @ (values - key.at)
         free = np.ones(size + 1, bool)
         free[:size] = self.settings.solve_identity
-        free[size] = s.focal_px is None
+        free[size] = s.focal_px is None and len(self.keys) >= self.settings.focal_keys
         step = np.zeros(size + 1)
         chosen = matrix[np.ix_(free, free)]
         _, solution, info = lapack.dposv(chosen, vector[free], lower=True)

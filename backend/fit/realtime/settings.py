@@ -21,6 +21,9 @@ class RealtimeSettings:
     momentum: float = 0.5
     """Share of the last frame's motion that the temporal term takes to go on: without it what
     moves lags behind, with all of it the noise of two frames comes in."""
+    moving_percent: float = 1.0
+    """Distance of a landmark from where it is expected, in per cent of the face, at which the
+    temporal term counts a quarter: what rests is held still, what moves does not lag."""
     iterations: int = 4
     """Most Levenberg-Marquardt iterations of a frame that starts from the last one."""
     cold_iterations: int = 12
@@ -32,11 +35,13 @@ class RealtimeSettings:
     a frame does not start from it."""
     key_frames: int = 12
     """Frames of which identity and focal length are solved."""
-    update_every: int = 6
+    update_every: int = 10
     """Frames between two updates of identity and focal length."""
-    settled_every: int = 24
+    settled_every: int = 60
     """The same once no frame differs from the keys and the updates have become small."""
-    novelty: float = 0.04
+    focal_keys: int = 4
+    """Least key frames of which a focal length is solved: one face from one side says little."""
+    novelty: float = 0.015
     """Root mean square distance of the landmarks' shape from every key's, over the face's size,
     that makes a frame a key while there is room; later it must differ more than the keys do."""
     solve_identity: bool = True

@@ -37,13 +37,28 @@ def exponential(rotvec: Array) -> Array:
 
 @compiled
 def logarithm(rotmat: Array) -> Array:
-    """Rotation vector (3,) of a rotation matrix (3,3) by less than half a turn."""
+    """Rotation vector (3,) of a rotation matrix (3,3).
+
+    Near half a turn the axis comes from the symmetric part: the sine says nothing of it there.
+    """
     x = 0.5 * (rotmat[2, 1] - rotmat[1, 2])
     y = 0.5 * (rotmat[0, 2] - rotmat[2, 0])
     z = 0.5 * (rotmat[1, 0] - rotmat[0, 1])
     sine = math.sqrt(x * x + y * y + z * z)
     cosine = 0.5 * (rotmat[0, 0] + rotmat[1, 1] + rotmat[2, 2] - 1.0)
     angle = math.atan2(sine, cosine)
+    if cosine < -0.9:
+        k = 0
+        for a in range(1, 3):
+            if rotmat[a, a] > rotmat[k, k]:
+                k = a
+        axis = np.empty(3)
+        for a in range(3):
+            axis[a] = 0.5 * (rotmat[a, k] + rotmat[k, a]) - (cosine if a == k else 0.0)
+        length = math.sqrt(axis[0] * axis[0] + axis[1] * axis[1] + axis[2] * axis[2])
+        if axis[0] * x + axis[1] * y + axis[2] * z < 0.0:
+            length = -length
+        return axis * (angle / length)
     scale = 1.0 + angle * angle / 6.0 if sine < 1e-4 else angle / sine
     return np.array([scale * x, scale * y, scale * z])
 

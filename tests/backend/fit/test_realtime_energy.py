@@ -13,7 +13,12 @@ from backend.fit import FitSettings, terms
 from backend.fit.energy import Energy
 from backend.fit.posed_points import PosedPoints
 from backend.fit.realtime import kernel
-from backend.fit.realtime.energy import FrameEnergy, FrameState, minimise_frame
+from backend.fit.realtime.energy import (
+    FrameEnergy,
+    FrameState,
+    minimise_frame,
+    minimise_interpreted,
+)
 from backend.fit.realtime.points import FramePoints
 from backend.fit.realtime.turning import exponential, left_inverse, logarithm
 from backend.fit.state import State, one_camera
@@ -141,6 +146,21 @@ def test_loops_and_arrays_agree(head: Head, posed: PosedPoints) -> None:
     np.testing.assert_allclose(vector, vector_2, rtol=1e-9, atol=1e-9 * np.abs(vector).max())
 
 
+@pytest.mark.skipif(not kernel.IS_COMPILED, reason="numba is not installed")
+@pytest.mark.parametrize("free", [slice(0, 67), slice(52, 67)])
+def test_both_minimisations_take_the_same_steps(
+    head: Head, posed: PosedPoints, free: slice
+) -> None:
+    _, _, one, frame = both(head, posed)
+    a = minimise_frame(one, frame, 5, 1e-4, free)
+    b = minimise_interpreted(one, frame, 5, 1e-4, free)
+    assert a.iterations == b.iterations > 1
+    assert a.cost == pytest.approx(b.cost, rel=1e-8)
+    np.testing.assert_allclose(a.state.expression, b.state.expression, atol=1e-6)
+    np.testing.assert_allclose(a.state.rotmat, b.state.rotmat, atol=1e-6)
+    np.testing.assert_allclose(a.state.translation, b.state.translation, atol=1e-6)
+
+
 def test_a_step_never_raises_the_cost(head: Head, posed: PosedPoints) -> None:
     _, _, one, frame = both(head, posed)
     before = one.cost(frame)
@@ -156,7 +176,7 @@ def test_what_is_behind_the_camera_costs_everything(head: Head, posed: PosedPoin
     assert one.cost(replace(frame, translation=np.array([0.0, 0.0, -1.0]))) == np.inf
 
 
-@pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-3, 0.7, 2.5])
+@pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-3, 0.7, 2.5, 3.0, 3.1415])
 def test_rotations_are_those_of_the_geometry(angle: float) -> None:
     rotvec = angle * np.array([2.0, -1.0, 2.0]) / 3
     as_tensor = torch.from_numpy(rotvec)

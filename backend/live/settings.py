@@ -1,0 +1,27 @@
+"""Settings of live tracking; the command line is made from them, so they import nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from backend.settings import DetectorName
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How a face is followed as it comes."""
+
+    detector: DetectorName = "infinite3d"
+    """"infinite3d" is the exact one; "dense" misses blinks (docs/live.md)."""
+    n_landmarks: Annotated[int, tyro.conf.arg(metavar="N")] = 128
+    """Landmarks of the 320 that are asked for and fitted: fewer cost less."""
+    full_every: Annotated[int, tyro.conf.arg(metavar="N")] = 3
+    """Every how many frames "infinite3d" looks at the whole face anew; those between are light
+    looks at the landmarks alone, unless the face moves quickly. 1 for full looks only."""
+    precision: Literal["fast", "exact"] = "fast"
+    """"fast" lets processors that have bfloat16 use it; "exact" computes in 32 bits."""
+    focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Focal length in pixels of the full-size image; solved while following where not given."""
