@@ -7,6 +7,7 @@ import bpy
 
 from . import backend_process
 from .backend_process import BackendError
+from .rig_list import draw_rig
 from .runtime import preferences, runtime
 from .scene.datablocks import find_object
 from .scene.footage import clip_size
@@ -67,6 +68,7 @@ class _TrackPanel(_Panel):
         elif settings.focal_mode == "CLIP" and clip is not None:
             camera = clip.tracking.camera
             column.label(text=f"{camera.focal_length:.4g} mm of {camera.sensor_width:.4g} mm")
+        draw_rig(column, settings)
         column.prop(settings, "texture_size")
         column.prop(settings, "set_scene")
 

@@ -6,11 +6,15 @@ from __future__ import annotations
 import bpy
 from bpy.props import (
     BoolProperty,
+    CollectionProperty,
     EnumProperty,
     FloatProperty,
     IntProperty,
     PointerProperty,
+    StringProperty,
 )
+
+from . import rig_list
 
 
 class MienSettings(bpy.types.PropertyGroup):
@@ -76,6 +80,23 @@ class MienSettings(bpy.types.PropertyGroup):
         ),
         default="2048",
     )
+    use_rig: BoolProperty(
+        name="Rig",
+        description="Further clips are of other cameras that recorded the same performance",
+        default=False,
+    )
+    rig_clips: CollectionProperty(type=rig_list.MienRigClip)
+    rig_file: StringProperty(
+        name="Rig File",
+        description="Where the cameras stand (.json: R, T and f of each); solved where empty",
+        subtype="FILE_PATH",
+    )
+    person: StringProperty(
+        name="Person",
+        description='Keep the face of this person: a file that "mien identity" has built from '
+        "photos and clips; solved from the shot where empty",
+        subtype="FILE_PATH",
+    )
     set_scene: BoolProperty(
         name="Set Up Scene",
         description="Give the scene the clip's resolution, frame rate, frame range and colours",
@@ -90,6 +111,7 @@ class MienSettings(bpy.types.PropertyGroup):
 
 def register() -> None:
     """Add the settings to every scene."""
+    rig_list.register()
     bpy.utils.register_class(MienSettings)
     bpy.types.Scene.mien = PointerProperty(type=MienSettings)
 
@@ -98,3 +120,4 @@ def unregister() -> None:
     """Take the settings away."""
     del bpy.types.Scene.mien
     bpy.utils.unregister_class(MienSettings)
+    rig_list.unregister()

@@ -13,9 +13,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .cameras import RIG_FIELDS, CameraView, camera_of, cameras_of
 from .confidence import frame_confidence
 from .shared.conventions import intrinsics
 from .shared.messages import (
+    CameraResult,
     FrameResult,
     JobDone,
     JobResult,
@@ -99,6 +101,8 @@ class Shot:
     lighting: F4 | None = None
     """(9, 3) the shot's shading as spherical harmonics of the normal, camera frame; None for
     none."""
+    cameras: tuple[CameraView, ...] = ()
+    """Those of a rig besides the first."""
 
 
 def read_track(path: Path | str) -> Shot:
@@ -130,7 +134,9 @@ _TRACK_FIELDS = (
     "visibility", "K", "image_size", "frame_rate", "texture",
 )  # fmt: skip
 
-_LATER_FIELDS = ("soft_visibility", "albedo", "lighting", "landmarks_2d", "landmark_sigma")
+_LATER_FIELDS = (
+    "soft_visibility", "albedo", "lighting", "landmarks_2d", "landmark_sigma", *RIG_FIELDS,
+)  # fmt: skip
 
 
 def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
@@ -167,6 +173,7 @@ def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
         texture=arrays["texture"] if arrays["texture"].size else None,
         albedo=_present(arrays, "albedo"),
         lighting=_present(arrays, "lighting"),
+        cameras=cameras_of(arrays),
     )
 
 
@@ -206,6 +213,7 @@ class ShotReceiver:
         self._frames: dict[int, FrameResult] = {}
         self._confidence: dict[int, float] = {}
         self._K: NDArray[np.float64] | None = None
+        self._cameras: dict[int, CameraView] = {}
 
     def receive(self, message: Progress | JobResult) -> None:
         """Take one message of the job."""
@@ -223,6 +231,11 @@ class ShotReceiver:
                 message, vertices=None, landmarks_2d=None, landmark_sigma=None
             )
             self.newest_frame = message.frame_index
+            self.frame_count += 1
+        elif isinstance(message, CameraResult):
+            # The first one is the shot's own.
+            if message.number > 0:
+                self._cameras[message.number] = camera_of(message)
             self.frame_count += 1
         elif isinstance(message, TextureResult):
             # As they are in the message, not copied: tens of megabytes would take 0.1 s.
@@ -275,6 +288,7 @@ class ShotReceiver:
             texture=self._texture,
             albedo=self._albedo,
             lighting=self._lighting,
+            cameras=tuple(camera for _, camera in sorted(self._cameras.items())),
         )
 
 

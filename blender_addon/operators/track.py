@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from bpy.props import StringProperty
 
 from ..backend_process import BackendError
 from ..client import JobClient, JobPhase, Problem
+from ..rig_list import first_focal_px, rig_cameras
 from ..runtime import ensure_backend, preferences, redraw, runtime
 from ..scene.build import Changes, Gone, SceneUpdate
 from ..scene.camera import clip_focal_px
@@ -61,6 +63,9 @@ def track_job(settings: Any) -> TrackJob:
         focal_px = focal_mm_to_px(settings.focal_mm, size, settings.sensor_mm, "HORIZONTAL")
     elif settings.focal_mode == "CLIP":
         focal_px = clip_focal_px(clip)
+    cameras = rig_cameras(settings, focal_px)
+    if focal_px is None and cameras:
+        focal_px = first_focal_px(settings)
     return TrackJob(
         clip=clip_source(clip),
         start=start,
@@ -69,6 +74,8 @@ def track_job(settings: Any) -> TrackJob:
         focal_mode="solve" if focal_px is None else "fixed",
         focal_px=focal_px,
         texture_size=int(settings.texture_size),
+        cameras=cameras,
+        person=os.path.abspath(bpy.path.abspath(settings.person)) if settings.person else "",
     )
 
 

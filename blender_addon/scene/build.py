@@ -19,6 +19,7 @@ import numpy as np
 from ..png import encode_later
 from ..shot import Shot
 from . import camera as camera_module
+from .cameras import update_cameras
 from .channels import (
     Channel,
     expression_channels,
@@ -163,6 +164,9 @@ class SceneUpdate:
             pieces.append(self._build_camera)
         if changes.model or changes.motion:
             pieces += [self._store, self._motion, self._write]
+            # While frames arrive, the cameras of an earlier run stay.
+            if shot.cameras or changes.visibility:
+                pieces.append(self._cameras)
         if "visibility" in self._pictures:
             pieces.append(self._visibility)
         if "texture" in self._pictures:
@@ -213,6 +217,12 @@ class SceneUpdate:
             raise Gone("collection")
         origin = self._object("origin")
         camera_module.update_camera(self._scene(), collection, origin, self._clip())
+
+    def _cameras(self) -> None:
+        collection = self.collection
+        if collection is None:
+            raise Gone("collection")
+        update_cameras(collection, self._object("origin"), self.shot.cameras, self._clip())
 
     def _store(self) -> None:
         collection, clip = self.collection, self._clip()

@@ -37,7 +37,7 @@ def update_camera(
     elif scene.camera is None:
         scene.camera = camera
     if clip is not None:
-        _set_background(camera.data, clip)
+        set_background(camera.data, clip)
     return camera
 
 
@@ -84,7 +84,8 @@ def clip_focal_px(clip: bpy.types.MovieClip) -> float:
     return float(clip.tracking.camera.focal_length_pixels)
 
 
-def _set_background(data: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
+def set_background(data: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
+    """Show a clip behind what a camera sees."""
     images = data.background_images
     image = next((i for i in images if i.source == "MOVIE_CLIP"), None)
     if image is None:
