@@ -10,9 +10,11 @@ import pytest
 
 from backend.cameras import FurtherCamera
 from backend.errors import BadInputError
+from backend.evaluate.refine_speed import point_in_picture
 from backend.fit.observations import distort
 from backend.footage import Footage, Frame, open_footage
 from backend.footage.undistorted import UndistortedFootage
+from backend.head import Head
 from backend.identity import build_person
 from backend.person import Person
 from backend.picture_file import write_picture
@@ -100,9 +102,12 @@ def test_constraints_reach_the_fit(plain: Track, tmp_path: Path) -> None:
     chin = np.nanmean(plain.landmarks_2d[:, 8], axis=0)
     mask[int(chin[1]) - 12 :] = 255
     write_picture(tmp_path / "mask.png", mask)
-    x, y = plain.landmarks_2d[2, 30]
+    nose = plain.landmarks_2d[2, 30]
+    wanted = nose + [7.0, 0.0]
     constraints = ShotConstraints(
-        pins=[PinnedPoint(frame=FIRST + 2, point="ibug68/30", x=float(x) + 7, y=float(y))],
+        pins=[
+            PinnedPoint(frame=FIRST + 2, point="ibug68/30", x=float(wanted[0]), y=float(wanted[1]))
+        ],
         limits=[ExpressionLimit(name=names[most], low=0.0, high=limit)],
         mask=str(tmp_path / "mask.png"),
         neutral=FIRST + 4,
@@ -111,17 +116,17 @@ def test_constraints_reach_the_fit(plain: Track, tmp_path: Path) -> None:
     track = run_track(footage(), PLAIN, constraints=constraints)
     hidden = np.isinf(track.landmark_sigma)
     assert 0 < hidden.sum() < 0.3 * hidden.size
-    x, y = np.moveaxis(track.landmarks_2d, -1, 0)
-    inside = (x > 0) & (x < width - 1) & (y < height - 1)
-    below = inside & (y > chin[1] - 11)
+    across, down = np.moveaxis(track.landmarks_2d, -1, 0)
+    inside = (across > 0) & (across < width - 1) & (down < height - 1)
+    below = inside & (down > chin[1] - 11)
     assert hidden[below].all() and not hidden[track.landmarks_2d[..., 1] < chin[1] - 13].any()
     assert track.expression[:, most].max() <= limit + 1e-6
     assert np.abs(track.expression[4]).max() == 0.0
     assert '"neutral":9' in track.constraints and "mask.png" in track.constraints
     assert track.found.all()
-    shift = (track.vertices @ track.K[0].T.astype(np.float32))[2].mean(0)
-    before = (plain.vertices @ plain.K[0].T.astype(np.float32))[2].mean(0)
-    assert shift[0] / shift[2] > before[0] / before[2]
+    head = Head.load()
+    tips = [point_in_picture(head, one, 2) for one in (plain, track)]
+    assert np.linalg.norm(tips[1] - wanted) < 0.5 * np.linalg.norm(tips[0] - wanted)
     with pytest.raises(BadInputError, match="final quality"):
         run_track(footage(), replace(PLAIN, quality="preview"), constraints=constraints)
 

@@ -56,9 +56,10 @@ def test_a_track_gives_back_the_solve_that_made_it(case: Case) -> None:
     np.testing.assert_allclose(rest.numpy(), case.track.rest_vertices, atol=1e-6)
     again = refine_track(case.track)
     assert again.near_rows == () and again.near_ms == 0.0 and again.whole_ms > 0
-    moved = np.linalg.norm(again.track.vertices - case.track.vertices, axis=-1)
-    assert np.median(moved) < 2e-3
-    assert abs(again.track.focal_px[0] / case.track.focal_px[0] - 1) < 0.02
+    # In the picture: depth and focal length are a flat valley.
+    moved = [tip(case, again.track, row) - tip(case, case.track, row) for row in range(FRAMES)]
+    assert np.linalg.norm(moved, axis=1).max() < 2.0
+    assert abs(again.track.focal_px[0] / case.track.focal_px[0] - 1) < 0.05
 
 
 def test_a_pin_moves_its_frame_and_leaves_the_far_ones(case: Case) -> None:
