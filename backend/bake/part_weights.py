@@ -25,7 +25,7 @@ class PartWeights:
     frame: F4
     """(F,) the whole head: falls with the blur that motion makes."""
     eyes: dict[str, F4]
-    """(F,) by region, "eye.L" and "eye.R": rises with the opening of the lids."""
+    """(F,) by region, "eye.L" and "eye.R": rises as lids open and the eye turns to us."""
     mouth: F4
     """(F,) the inside of the mouth: rises with its opening."""
 
@@ -65,9 +65,11 @@ def part_weights(
     if points is not None and points.shape[1] >= 68:
         face = np.ptp(points[:, :68], axis=1).max(-1)
         for name, (a, b, c, d, e, f) in SIDES.items():
-            height = _distance(points, b, f) + _distance(points, c, e)
-            opening = height / np.maximum(2 * _distance(points, a, d), 1e-6)
-            eyes[name] = _open(opening, blink[name], 0.6, 0.9)
+            # Against the face and not the eye's own width: an eye on the far side of a turned head
+            # is narrow, and would pass as the widest open.
+            height = (_distance(points, b, f) + _distance(points, c, e)) / np.maximum(face, 1e-6)
+            width = _distance(points, a, d) / np.maximum(face, 1e-6)
+            eyes[name] = _open(height, blink[name], 0.6, 0.9) * _towards(width)
         seen = sum(_distance(points, top, low) for top, low in ((61, 67), (62, 66), (63, 65))) / 3
         gap = np.where(np.isfinite(seen), seen / np.maximum(face, 1e-6), 0.0)
     else:
@@ -88,6 +90,15 @@ def _open(opening: Any, fitted: Any, closed: float, wide: float) -> F4:
     widest = float(np.percentile(usable, 90)) if len(usable) else 1.0
     relative = np.where(np.isfinite(opening), opening / max(widest, 1e-6), fitted)
     value = np.clip((relative - closed) / (wide - closed), 0, 1) * np.clip(2 * fitted, 0, 1)
+    return np.maximum(value**2, LEAST).astype(np.float32)
+
+
+def _towards(width: Any) -> F4:
+    """Weight (F,) of an eye that is seen from the side, by its width against the shot's widest."""
+    usable = width[np.isfinite(width)]
+    widest = float(np.percentile(usable, 90)) if len(usable) else 1.0
+    relative = np.where(np.isfinite(width), width / max(widest, 1e-6), 1.0)
+    value = np.clip((relative - 0.6) / 0.3, 0, 1)
     return np.maximum(value**2, LEAST).astype(np.float32)
 
 

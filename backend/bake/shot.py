@@ -16,7 +16,9 @@ from backend.bake.cover import CoverSettings
 from backend.bake.frames import select_frames, spread_frames, viewing_directions
 from backend.bake.head_view import gain_at
 from backend.bake.lighting import Lighting, albedo_of, estimate_lighting
+from backend.bake.openings import Openings, openings_of
 from backend.bake.part_weights import PartWeights, part_weights
+from backend.bake.register import RegisterSettings, Registration
 from backend.bake.shot_cover import ShotCover, SigmaPrior, steady_in_time
 from backend.bake.texture import TextureBaker, TextureSettings
 from backend.bake.visibility import VISIBLE
@@ -92,6 +94,8 @@ class BakeSettings:
     """How frames are weighed and merged."""
     max_frames: int = MAX_FRAMES
     """Frames that the skin is merged from."""
+    register: RegisterSettings | None = field(default_factory=RegisterSettings)
+    """How these are laid over each other; None takes the mesh as exact."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,12 @@ def bake_shot(
     settings: BakeSettings | None = None,
     progress: Callable[[str, float], None] = lambda stage, fraction: None,
 ) -> BakedShot:
-    """Bake a shot in three passes over its footage, each with one picture in memory.
+    """Bake a shot in four passes over its footage, each with one picture in memory.
 
     frames: starts the footage from its first frame. The first pass learns the usual look from
-    some frames, the second judges every frame against it, the third merges the texture from those
-    that show most. progress: told the stage ("cover", "texture") and how far it is.
+    some frames, the second judges every frame against it, the third lays those that show most over
+    each other, the fourth merges the texture from them. progress: told the stage ("cover",
+    "texture") and how far it is.
     """
     settings = settings or BakeSettings()
     number_of = {int(index): number for number, index in enumerate(shot.frame_index)}
@@ -163,6 +168,20 @@ def bake_shot(
     baker = TextureBaker(head, settings.texture_size, settings.texture)
     weights = _part_weights(head, shot)
     chosen = set(choose_frames(head, shot, weights, covered, settings.max_frames).tolist())
+    shifts = {}
+    if settings.register is not None:
+        registration = Registration(head, settings.register)
+        for number, image in _pictures(frames(), number_of, chosen):
+            registration.look(
+                number,
+                image,
+                tensors[0][number],
+                tensors[1][number],
+                torch.from_numpy(visibility[number]),
+                torch.from_numpy(gains[number]),
+                _openings(shot, number),
+            )
+        shifts = registration.solve()
     for done, (number, image) in enumerate(_pictures(frames(), number_of, chosen)):
         baker.add(
             image,
@@ -172,6 +191,8 @@ def bake_shot(
             visible=1 - covered[number],
             emphasis=weights.of_vertices(number, head.regions, head.n_vertices),
             gain=torch.from_numpy(gains[number]),
+            shift=shifts.get(number),
+            openings=_openings(shot, number),
         )
         progress("texture", (done + 1) / (len(chosen) + 1))
     color, alpha = baker.linear_result()
@@ -250,6 +271,10 @@ def _sigma_prior(head: Head, shot: PosedShot) -> SigmaPrior | None:
     with np.errstate(invalid="ignore"):
         size = np.ptp(shot.landmarks_2d[:, :68], axis=1).max(-1)
     return SigmaPrior(shot.landmark_sigma, size, head.landmarks(rest, points), rest)
+
+
+def _openings(shot: PosedShot, number: int) -> Openings | None:
+    return None if shot.landmarks_2d is None else openings_of(shot.landmarks_2d[number])
 
 
 def _part_weights(head: Head, shot: PosedShot) -> PartWeights:

@@ -20,6 +20,10 @@ from backend.bake.complete import (
 from backend.bake.depth_view import DepthSettings, DepthView, render_depth_view
 from backend.bake.fill import pad_alpha, pull_push
 from backend.bake.head_view import gain_at
+from backend.bake.openings import BEHIND, Openings
+from backend.bake.parts import INNER, PARTS, USUAL, faces_in, part_of_faces
+from backend.bake.register import Shift
+from backend.bake.rim import see_rim
 from backend.bake.sample_bank import SampleBank
 from backend.bake.sampling import build_pyramid
 from backend.bake.seams import blend_seams
@@ -29,24 +33,6 @@ from backend.geometry.rasterizer import ArrayLike, to_pixels, vertex_normals
 
 MEASURED, MIRRORED, FILLED, OUTSIDE = 255, 128, 64, 0
 """Alpha of a texel: seen in the footage, taken from the other side, filled from around, no head."""
-
-PARTS: dict[str, tuple[tuple[str, ...], tuple[int, int, int]]] = {
-    "eyes": (("eye.L", "eye.R"), (226, 220, 216)),
-    "teeth": (("teeth_upper", "teeth_lower"), (222, 212, 194)),
-    "tongue": (("tongue",), (176, 98, 96)),
-    "mouth": (("mouth",), (92, 40, 40)),
-    "lashes": (("lashes",), (38, 28, 24)),
-}
-"""Parts that are completed apart from the skin: the head's regions and the sRGB colour of a part
-that no frame shows. The cards of the lashes take what the picture shows at their place: mostly the
-lid and the eye between the hairs."""
-
-INNER = ("eyes", "teeth", "tongue", "mouth")
-"""Parts that lie within others: they are seen through narrow gaps, so they keep a smaller distance
-from outlines, and few good frames serve them better than the mean of many."""
-
-USUAL = {"eyes": (0.5, 0.9), "teeth": (0.5, 0.9), "mouth": (0.05, 0.3), "lashes": (0.1, 0.5)}
-"""Quantiles of the brightness that was seen of a part, between which its usual colour is taken."""
 
 CHUNK = 131_072
 """Texels handled at once: small enough for the caches, and memory stays flat."""
@@ -83,6 +69,9 @@ class TextureSettings:
     """The weight falls to nothing over this distance from the image's border."""
     inner_outline: float = 0.25
     """Share of that distance which eyes, teeth and the mouth keep."""
+    inner_least: float = 0.25
+    """Texels of these count as seen where their best weight reaches this share of what the part's
+    well-seen texels have: others were seen only along lids and lips, and have their colour."""
     inner_power: float = 3.0
     """Weights of their samples are raised to this power, so that the best frames prevail."""
     clipped: float = 0.15
@@ -116,13 +105,17 @@ class TextureBaker:
         self.texels = build_texel_map(uv, face_uv.long(), size)
         self.mirrored_uv = mirror_face_uv(self.faces, uv, face_uv.long(), mirror)
         self.two_sided = two_sided_vertices(self.faces, len(mirror))
-        self.part_of_face = _parts(self.faces, head.regions, len(mirror))
+        self.part_of_face = part_of_faces(self.faces, head.regions, len(mirror))
         # Lashes are far thinner than their cards: they must not hide the lids and eyes behind.
         self.occluders = self.part_of_face != 1 + list(PARTS).index("lashes")
         self.bank = SampleBank(len(self.texels.position), self.settings.samples)
         names = list(PARTS)
         inner = torch.tensor([1 + names.index(name) for name in INNER])
         self.inner_texel = torch.isin(self.part_of_face, inner)[self.texels.triangle]
+        self.behind_texel = {
+            name: faces_in(self.faces, head.regions, parts, len(mirror))[self.texels.triangle]
+            for name, parts in BEHIND.items()
+        }
         face = torch.zeros(len(mirror), dtype=torch.bool)
         if "face" in head.regions:
             face[torch.as_tensor(head.regions["face"]).long().cpu()] = True
@@ -140,6 +133,8 @@ class TextureBaker:
         visible: ArrayLike | None = None,
         emphasis: ArrayLike | None = None,
         gain: Tensor | None = None,
+        shift: Shift | None = None,
+        openings: Openings | None = None,
     ) -> None:
         """Take what one frame shows of the head.
 
@@ -147,7 +142,9 @@ class TextureBaker:
         weight: trust in this frame against the others. visible: (N,) 0 to 1, how far nothing
         foreign covers each vertex; below `VISIBLE` nothing is taken. emphasis: (N,) trust in this
         frame by vertex. gain: (9, 3) how its light differs from the shot's (`fit_gain`), which is
-        taken out. A head outside the image adds nothing.
+        taken out. shift: how far the surface lies beside the mesh. openings: contours of lids and
+        lips, within which eyes and the inside of the mouth lie. A head outside the image adds
+        nothing.
         """
         points = torch.as_tensor(vertices).float().cpu()
         K = torch.as_tensor(K).float().cpu()
@@ -194,11 +191,24 @@ class TextureBaker:
             inner_clearance=view.clearance_map(reach * self.settings.inner_outline),
             corners=torch.cat((*rows, normals), 1)[self.faces],
         )
+        rim = see_rim(view, image_rgb_u8, K)
         before = self.bank.n_offered
         for texels in wanted[self.texels.triangle].nonzero()[:, 0].split(CHUNK):
             texels, values, trust = self._weigh(frame, texels)
             pixels = to_pixels(values[:, :3], K)[:, :2]
+            if shift is not None:
+                pixels = pixels + self._shift(shift, values[:, :3], texels)
+            if openings is not None:
+                trust = trust * self._through(openings, pixels, texels)
+                texels, values, trust, pixels = _drop_weak(
+                    self.settings.min_weight, trust, texels, values, pixels
+                )
             colors = pyramid.sample(pixels, level[self.texels.triangle[texels]])
+            loose = ~(self.inner_texel[texels] | self.face_texel[texels])
+            trust[loose] = trust[loose] * rim.likeness(values[loose, :3], colors[loose])
+            texels, values, trust, colors = _drop_weak(
+                self.settings.min_weight, trust, texels, values, colors
+            )
             # Burnt out or black: the true colour is not known.
             brightest = colors.amax(-1)
             lost = (brightest > 0.96) | (brightest < 0.0015)
@@ -241,6 +251,23 @@ class TextureBaker:
         texels, values, trust = _drop_weak(settings.min_weight, trust, texels, values)
         return texels, values, trust
 
+    def _shift(self, shift: Shift, points: Tensor, texels: Tensor) -> Tensor:
+        """Pixels (M, 2) to add to texels (M,) at points (M, 3); eyes and mouth move as a whole."""
+        pixels = shift.at(points)
+        for name, behind in self.behind_texel.items():
+            inside = behind[texels]
+            pixels[inside] = shift.parts.get(name, torch.zeros(2))
+        return pixels
+
+    def _through(self, openings: Openings, pixels: Tensor, texels: Tensor) -> Tensor:
+        """Trust (M,) in texels (M,) at pixels (M, 2), by the lids and lips around them."""
+        share = torch.ones(len(texels))
+        for name in openings.contours:
+            behind = self.behind_texel[name][texels]
+            if bool(behind.any()):
+                share[behind] = openings.trust(name, pixels[behind])
+        return share
+
     @property
     def outer(self) -> Tensor:
         """(S, S) bool: all texels but those of eyes, teeth, tongue and mouth."""
@@ -273,6 +300,7 @@ class TextureBaker:
             merged = blend_seams(merged, self.bank, position, size, ~self.inner_texel)
         skin_texel = self.part_of_face[self.texels.triangle] == 0
         seen = self.bank.measured & ((agreement >= settings.agreement) | ~skin_texel)
+        seen &= self._well_seen()
         known = self._picture(seen)
         color = self._picture(merged)
         everything = torch.arange(len(position))
@@ -298,6 +326,19 @@ class TextureBaker:
         alpha[(part >= 0) & ~known] = FILLED
         color = pull_push(color, part >= 0)
         return color, pad_alpha(alpha, settings.padding)
+
+    def _well_seen(self) -> Tensor:
+        """(P,) bool: all texels but those of eyes, teeth and mouth that no frame shows clearly."""
+        best = self.bank.weights.float().amax(1)
+        part = self.part_of_face[self.texels.triangle]
+        result = torch.ones_like(part, dtype=torch.bool)
+        for name in INNER:
+            inside = part == 1 + list(PARTS).index(name)
+            measured = best[inside & (best > 0)]
+            if len(measured):
+                usual = float(measured.sort().values[int(0.75 * (len(measured) - 1))])
+                result[inside] = best[inside] >= self.settings.inner_least * usual
+        return result
 
     def forget(self) -> None:
         """Start again without any sample."""
@@ -328,17 +369,7 @@ class _Frame:
 
 
 def _drop_weak(
-    least: float, trust: Tensor, texels: Tensor, values: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    least: float, trust: Tensor, texels: Tensor, values: Tensor, *others: Tensor
+) -> tuple[Tensor, ...]:
     keep = (trust >= least).nonzero()[:, 0]
-    return texels[keep], values[keep], trust[keep]
-
-
-def _parts(faces: Tensor, regions: Mapping[str, Any], n_vertices: int) -> Tensor:
-    """Part of every face (T,): 0 skin, then 1 + the place in `PARTS`."""
-    of_vertex = torch.zeros(n_vertices, dtype=torch.int64)
-    for index, (names, _) in enumerate(PARTS.values()):
-        for name in names:
-            if name in regions:
-                of_vertex[torch.as_tensor(regions[name]).long().cpu()] = index + 1
-    return of_vertex[faces[:, 0]]
+    return texels[keep], values[keep], trust[keep], *(other[keep] for other in others)

@@ -40,6 +40,17 @@ def test_openings_rule() -> None:
     np.testing.assert_allclose(of, [LEAST, weights.mouth[3], 1, 1])
 
 
+def test_an_eye_on_the_far_side_is_not_the_widest_open() -> None:
+    points = _landmarks(np.full(4, 10.0), np.zeros(4))
+    # In the last frame the right eye is half as wide as in the others, and as high.
+    points[3, 36:42, 0] = 40 + 0.5 * (points[3, 36:42, 0] - 40)
+    still = np.zeros((4, 4, 2), np.float32)
+    expression = np.zeros((4, len(EXPRESSION_NAMES)), np.float32)
+    weights = part_weights(points, still, expression, EXPRESSION_NAMES)
+    np.testing.assert_allclose(weights.eyes["eye.L"], 1)
+    assert weights.eyes["eye.R"][3] < 0.1 and weights.eyes["eye.R"][0] == 1
+
+
 def test_without_landmarks_the_fit_says_it() -> None:
     expression = np.zeros((3, len(EXPRESSION_NAMES)), np.float32)
     expression[1, EXPRESSION_NAMES.index("eyeBlinkLeft")] = 1

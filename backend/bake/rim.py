@@ -1,0 +1,73 @@
+"""Where a head ends before the background: what is behind it must not come into its texture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backend.bake.color import srgb8_to_linear
+from backend.bake.depth_view import DepthView
+
+ZONE = 0.05
+"""How far in from the rim the background may show, as a share of the head's size: hair and clothes
+differ from the mesh, and nothing is detected on scalp and neck."""
+UNSURE, SURE = 0.4, 0.65
+"""Likeness to the head, 0 to 1, from which a colour in this zone is taken in part, and whole."""
+
+
+@dataclass(frozen=True)
+class Rim:
+    """The colours on both sides of a head's outline in one frame."""
+
+    view: DepthView
+    values: Tensor
+    """(h, w, 7) of the view: colour around it beyond the head and deeper in it, the square root of
+    linear light, and how near the rim is, 0 to 1."""
+
+    def likeness(self, points: Tensor, colors: Tensor) -> Tensor:
+        """Trust (P,) in colours (P, 3), linear light, at points (P, 3), metres, camera frame.
+
+        1 away from the rim; near it, by whether the colour is like the head or like what is beyond.
+        """
+        planes = self.values.unbind(-1)
+        around = torch.stack([self.view.sample(plane, points) for plane in planes], -1)
+        root = colors.clamp(min=0).sqrt()
+        beyond = (root - around[:, :3]).norm(dim=-1)
+        within = (root - around[:, 3:6]).norm(dim=-1)
+        # Where both sides look alike neither can be told, and nothing is lost.
+        share = (beyond + 0.02) / (beyond + within + 0.02)
+        kept = ((share - UNSURE) / (SURE - UNSURE)).clamp(0, 1)
+        return 1 - around[:, 6] * (1 - kept)
+
+
+def see_rim(view: DepthView, image_rgb: NDArray[np.uint8], K: Tensor) -> Rim:
+    """The rim of a head in a frame: image (H, W, 3) u8 sRGB, K (3, 3) of the frame, pixels."""
+    height, width = view.face_index.shape
+    to_frame = (K.double() @ torch.linalg.inv(view.K.double())).numpy()
+    small = cv2.warpAffine(
+        image_rgb,
+        to_frame[:2],
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    root = np.sqrt(srgb8_to_linear(small))
+    on_head = torch.isfinite(view.depth).numpy()
+    reach = max(2.0, ZONE * max(height, width))
+    # Zero padding would make a rim of the picture's border: the head goes on there.
+    padded = cv2.copyMakeBorder(on_head.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    depth_in = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    planes = []
+    for chosen in (~on_head, depth_in > 1.5 * reach):
+        weight = chosen.astype(np.float32)[..., None]
+        total = cv2.GaussianBlur(weight, (0, 0), reach)[..., None] + 1e-4
+        # Far from all that counts, its mean stands in.
+        mean = (root * weight).sum((0, 1)) / max(float(weight.sum()), 1.0)
+        planes.append((cv2.GaussianBlur(root * weight, (0, 0), reach) + 1e-4 * mean) / total)
+    near = np.clip(2 - 2 * depth_in / reach, 0, 1)[..., None]
+    return Rim(view, torch.from_numpy(np.concatenate((*planes, near), -1).astype(np.float32)))
