@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,25 +17,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from backend.bake.parts import PARTS
 from backend.bake.shot import BakedShot, BakeSettings, PosedShot, bake_shot
 from backend.bake.shot_cover import ShotCover
-from backend.bake.texture import MEASURED, PARTS, TextureBaker
+from backend.bake.texture import MEASURED, TextureBaker
 from backend.bake.visibility import VISIBLE, soft_vertex_visibility
 from backend.bake_stage import posed_shot_of
 from backend.errors import NoFaceError
+from backend.evaluate.bake_footage import Picture, RenderedFootage, posed
+from backend.evaluate.bake_memory import memory_growth
 from backend.evaluate.bake_scene import (
     FRAMES,
     Performance,
+    add_noise,
     cast_rays,
     cover_picture,
-    known_skin,
     make_passers,
+    make_room,
     perform,
     render_skin,
     without_lashes,
 )
+from backend.evaluate.bake_skin import performers_skin
 from backend.evaluate.settings import BenchSettings
-from backend.footage import Footage, Frame
 from backend.geometry.rasterizer import to_pixels
 from backend.head import Head
 from backend.pipeline import run_track
@@ -46,14 +47,10 @@ from backend.settings import TrackSettings
 from shared.messages import Event, Progress
 
 TEXTURE_SIZE = 2048
-LIKE_SKIN = 0.2
-"""Detail of the skin behind covers: with more of it a hand is easy to tell from a face."""
 NOISE = 2.0
-"""Standard deviation of the noise on pictures with covers, of 255."""
+"""Standard deviation of the noise on all pictures, of 255."""
 AMBIENT = 0.55
 """Share of the light from everywhere in pictures with covers; the rest comes from one side."""
-
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -80,22 +77,23 @@ def run(settings: BenchSettings) -> dict[str, float]:
     case = Case(12, 0.35, 256, 1, False) if settings.quick else FULL
     head = Head.load()
     shot = perform(head, case.n_frames, case.scale, settings.seed)
+    skin = performers_skin(head, case.texture_size, settings.seed)
     return {
-        **_textures(head, shot, case, settings),
-        **_covers(head, shot, case, settings),
+        **_textures(head, shot, skin, case, settings),
+        **_covers(head, shot, skin, case, settings),
+        **({} if settings.quick else memory_growth(settings.seed)),
     }
 
 
 def _textures(
-    head: Head, shot: Performance, case: Case, settings: BenchSettings
+    head: Head, shot: Performance, skin: Picture, case: Case, settings: BenchSettings
 ) -> dict[str, float]:
-    """Figures of the clean performance in even light, on a skin that shows every misfit."""
-    skin = known_skin(head, case.texture_size, settings.seed)
-    numbers = range(len(shot.vertices))
-    pictures = [
-        render_skin(head, shot.vertices[number], shot, skin)
-        for number in tqdm(numbers, "Rendering", file=sys.stderr)
-    ]
+    """Figures of the clean performance in even light, whose texture is known exactly."""
+    room = make_room(shot, settings.seed)
+    pictures = []
+    for number in tqdm(range(len(shot.vertices)), "Rendering", file=sys.stderr):
+        image = render_skin(head, shot.vertices[number], shot, skin, room=room)
+        pictures.append(add_noise(image, NOISE, number))
     footage = RenderedFootage(pictures)
     true_shot = posed(head, shot)
     figures = {"visibility_f1_self_true_mesh": f1_self(head, shot, true_shot, case.rays)}
@@ -124,21 +122,24 @@ def _textures(
     return figures
 
 
-def _covers(head: Head, shot: Performance, case: Case, settings: BenchSettings) -> dict[str, float]:
-    """Figures of a performance with hands, a microphone, a phone and an object before the face.
+def _covers(
+    head: Head, shot: Performance, skin: Picture, case: Case, settings: BenchSettings
+) -> dict[str, float]:
+    """Figures of a performance with hands, hair, sunglasses and things before the face, lit from
+    one side.
 
     What counts as found is a covered vertex that would be seen otherwise, in all frames.
     """
-    skin = known_skin(head, case.texture_size, settings.seed, LIKE_SKIN)
-    passers = make_passers(len(shot.vertices), settings.seed)
+    room = make_room(shot, settings.seed)
+    tone = skin.reshape(-1, 3)[_face_texels(head, case.texture_size)].astype(float).mean(0)
+    passers = make_passers(len(shot.vertices), settings.seed, tone)
     pictures, kinds = [], []
     truth = np.zeros((len(shot.vertices), head.n_vertices), bool)
     for number in tqdm(range(len(shot.vertices)), "Rendering covers", file=sys.stderr):
         vertices = shot.vertices[number]
-        image = render_skin(head, vertices, shot, skin, AMBIENT)
+        image = render_skin(head, vertices, shot, skin, AMBIENT, room=room)
         image, share, kind = cover_picture(image, vertices, shot.K, number, passers)
-        noise = np.random.default_rng(number).normal(0, NOISE, image.shape)
-        pictures.append(np.clip(image + noise, 0, 255).astype(np.uint8))
+        pictures.append(add_noise(image, NOISE, number))
         kinds.append(kind)
         truth[number] = _at(share, vertices, shot.K) > 0.5
     footage = RenderedFootage(pictures)
@@ -171,41 +172,6 @@ def cover_figures(
             figures[f"visibility_precision_{label}"] = both / max(1.0, float(said.sum()))
             figures[f"visibility_recall_{label}"] = both / max(1.0, float(real.sum()))
     return figures
-
-
-def posed(head: Head, shot: Performance) -> PosedShot:
-    """The performance as the bake takes it, with the true mesh."""
-    vertices = shot.vertices.numpy()
-    K = np.repeat(shot.K[None].astype(np.float64), len(vertices), axis=0)
-    return PosedShot(
-        frame_index=np.arange(len(vertices)),
-        vertices=vertices,
-        visibility=soft_vertex_visibility(
-            vertices, head.faces, K, shot.image_size, occluders=without_lashes(head)
-        ),
-        K=K,
-        head_pose=shot.head_pose,
-        expression=shot.expression,
-        found=np.ones(len(vertices), bool),
-        rest_vertices=head.template.numpy(),
-    )
-
-
-class RenderedFootage(Footage):
-    """Pictures in memory as a clip of 25 frames a second."""
-
-    def __init__(self, pictures: list[Picture]) -> None:
-        self.pictures = pictures
-        self.path = Path("rendered")
-        self.image_size = (pictures[0].shape[1], pictures[0].shape[0])
-        self.frame_rate = Fraction(25)
-        self.n_frames = len(pictures)
-        self.warnings = []
-
-    def __iter__(self) -> Iterator[Frame]:
-        """One frame after the other."""
-        for number, image in enumerate(self.pictures):
-            yield Frame(number, number / 25, image)
 
 
 def solve(head: Head, footage: RenderedFootage, settings: BenchSettings) -> PosedShot | None:
@@ -279,6 +245,13 @@ def off_lashes(head: Head, size: int) -> NDArray[np.bool_]:
     return compared.reshape(size, size)
 
 
+def _face_texels(head: Head, size: int) -> NDArray[np.int64]:
+    """Texels of the face's skin, (n,) row * size + column."""
+    baker = TextureBaker(head, size)
+    chosen: NDArray[np.int64] = baker.texels.position[baker.face_texel].numpy()
+    return chosen
+
+
 def psnr(texture: Picture, truth: Picture, compared: NDArray[np.bool_]) -> float:
     """PSNR in decibels over the measured ones of some texels (S, S) bool."""
     chosen = compared & (texture[..., 3] == MEASURED)
@@ -304,28 +277,42 @@ def _ssim(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]
 def _speed(
     head: Head, shot: PosedShot, pictures: list[Picture], texture_size: int
 ) -> dict[str, float]:
-    """Frames a second of all that is done with each frame: visibility, covers, texture."""
+    """Frames a second of all that is done with each frame: visibility, covers, texture.
+
+    The pictures as they are, and twice as large.
+    """
     some = np.linspace(0, len(pictures) - 1, min(8, len(pictures))).round().astype(int)
-    cover, baker = ShotCover(head), TextureBaker(head, texture_size)
-    vertices, K = torch.from_numpy(shot.vertices), torch.from_numpy(shot.K).float()
-    for number in some:
-        seen = torch.from_numpy(shot.visibility[number])
-        cover.learn(pictures[number], vertices[number], K[number], seen)
-    cover.solve()
-    size = (pictures[0].shape[1], pictures[0].shape[0])
-    began, worked = time.perf_counter(), time.process_time()
-    for number in some:
-        soft_vertex_visibility(shot.vertices[number][None], head.faces, shot.K[number], size)
-        covered, gain = cover.judge(pictures[number], vertices[number], K[number])
-        baker.add(pictures[number], vertices[number], K[number], visible=1 - covered, gain=gain)
-    seconds, processor = time.perf_counter() - began, time.process_time() - worked
+    vertices = torch.from_numpy(shot.vertices)
+    figures: dict[str, float] = {}
+    for label, factor in (("1080p", 1), ("2160p", 2)):
+        K = torch.from_numpy(shot.K).float().clone()
+        K[:, :2] *= factor
+        K[:, :2, 2] += 0.5 * (factor - 1)
+        enlarged = [_enlarge(pictures[number], factor) for number in some]
+        size = (enlarged[0].shape[1], enlarged[0].shape[0])
+        cover, baker = ShotCover(head), TextureBaker(head, texture_size)
+        for number, image in zip(some, enlarged, strict=True):
+            seen = torch.from_numpy(shot.visibility[number])
+            cover.learn(image, vertices[number], K[number], seen)
+        cover.solve()
+        began, worked = time.perf_counter(), time.process_time()
+        for number, image in zip(some, enlarged, strict=True):
+            soft_vertex_visibility(shot.vertices[number][None], head.faces, K[number].numpy(), size)
+            covered, gain = cover.judge(image, vertices[number], K[number])
+            baker.add(image, vertices[number], K[number], visible=1 - covered, gain=gain)
+        seconds, processor = time.perf_counter() - began, time.process_time() - worked
+        figures[f"fps_{label}"] = len(some) / seconds
+        figures[f"processor_seconds_per_frame_{label}"] = processor / len(some)
     began = time.perf_counter()
     baker.linear_result()
-    return {
-        "fps_1080p": len(some) / seconds,
-        "processor_seconds_per_frame_1080p": processor / len(some),
-        "seconds_to_merge": time.perf_counter() - began,
-    }
+    return figures | {"seconds_to_merge": time.perf_counter() - began}
+
+
+def _enlarge(image: Picture, factor: int) -> Picture:
+    if factor == 1:
+        return image
+    size = (factor * image.shape[1], factor * image.shape[0])
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _at(

@@ -10,15 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backend.bake.texels import build_texel_map
-from backend.geometry.rasterizer import ShadingSettings, render_shaded
+from backend.geometry.rasterizer import ShadingSettings, render_shaded, to_pixels
 from backend.head import Head
+from backend.train.procedural.backgrounds import make_background
 from backend.train.procedural.occluders import make_occluder, paste_sprite
 
 IMAGE_SIZE = (1920, 1080)
 FOCAL_PX = 1500.0
 FRAMES = 60
-SKIN_TONE = (0.76, 0.57, 0.48)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,9 @@ class Performance:
 
 
 def perform(head: Head, n_frames: int, scale: float, seed: int) -> Performance:
-    """Smooth motion to 55 degrees of yaw at 50 to 65 cm, with speech and a blink a second.
+    """A turn from 55 degrees on one side to 55 on the other, at 50 to 58 cm, speaking and blinking.
+
+    The head turns at up to 75 degrees a second and nods at up to 70: lively, as people do.
 
     scale: size of the picture against 1080p.
     """
@@ -52,7 +53,7 @@ def perform(head: Head, n_frames: int, scale: float, seed: int) -> Performance:
         expression[:, names.index(name)] = np.maximum(0, np.cos(8 * np.pi * t)) ** 40
     for name in ("mouthSmileLeft", "mouthSmileRight"):
         expression[:, names.index(name)] = 0.5 * t
-    yaw, pitch = 0.95 * np.sin(2 * np.pi * t), 0.3 * np.sin(6 * np.pi * t + 1)
+    yaw, pitch = -0.95 * np.cos(np.pi * t), 0.3 * np.sin(3 * np.pi * t + 1)
     rotations = np.zeros((n_frames, 4, 3), np.float32)
     rotations[:, 1, 0], rotations[:, 1, 1] = 0.4 * pitch, 0.4 * yaw
     rotations[:, 0, 0], rotations[:, 0, 1] = 0.6 * pitch, 0.6 * yaw
@@ -74,69 +75,18 @@ def perform(head: Head, n_frames: int, scale: float, seed: int) -> Performance:
     return Performance(vertices, pose.numpy(), expression, K, (width, height))
 
 
-def known_skin(head: Head, size: int, seed: int, detail: float = 1.0) -> NDArray[np.uint8]:
-    """A face to find back: (size, size, 3) u8 sRGB in the head's layout.
-
-    Skin with blotches of 20 to 2 mm and dark spots of 2 mm; lips, brows, a scalp of dark hair,
-    irises with pupils, teeth with gaps, a red mouth. detail: how strong blotches and how many
-    spots; 0.2 is about a real skin, on which a hand is hard to see, 1 shows every misfit.
-    """
-    rng = np.random.default_rng(seed)
-    skin = np.full((size, size, 3), SKIN_TONE, np.float32)
-    for cells, amplitude in ((16, 0.05), (48, 0.03), (160, 0.02)):
-        noise = detail * rng.normal(size=(cells, cells, 3)).astype(np.float32)
-        skin += amplitude * cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
-    for x, y in rng.integers(0, size, (round(1500 * detail), 2)):
-        cv2.circle(skin, (int(x), int(y)), size // 340, (0.42, 0.27, 0.22), -1, cv2.LINE_AA)
-    _paint_features(head, skin, size)
-    skin = cv2.GaussianBlur(skin, (0, 0), size / 1000)
-    return (np.clip(skin, 0, 1) * 255).round().astype(np.uint8)
-
-
-def _paint_features(head: Head, skin: NDArray[np.float32], size: int) -> None:
-    """Paint what makes a face a face, by where on the mean head each texel lies."""
-    texels = build_texel_map(head.uv, head.face_uv, size)
-    everything = torch.arange(len(texels.position))
-    at = texels.interpolate(head.template[head.faces], everything).numpy()
-    part = np.full(head.n_vertices, "skin", dtype="<U16")
-    for name in ("lips", "mouth", "tongue", "teeth_upper", "teeth_lower", "eye.L", "eye.R"):
-        part[head.regions[name]] = name
-    of_texel = part[head.faces[:, 0].numpy()][texels.triangle.numpy()]
-    flat = skin.reshape(-1, 3)
-    position = texels.position.numpy()
-
-    def tint(chosen: NDArray[np.bool_], color: tuple[float, float, float], share: float) -> None:
-        rows = position[chosen]
-        flat[rows] = (1 - share) * flat[rows] + share * np.array(color, np.float32)
-
-    x, y, z = at[:, 0], at[:, 1], at[:, 2]
-    on_skin = of_texel == "skin"
-    seam = (np.abs(y - 0.072) < 0.011) & (np.abs(x) < 0.025)
-    tint((of_texel == "lips") & seam, (0.62, 0.28, 0.28), 0.8)
-    arch = -0.021 - 0.004 * np.sin(np.pi * np.clip((np.abs(x) - 0.012) / 0.04, 0, 1))
-    brow = on_skin & (np.abs(x) > 0.012) & (np.abs(x) < 0.052) & (np.abs(y - arch) < 0.0035)
-    tint(brow & (z < 0.02), (0.2, 0.13, 0.1), 0.85)
-    tint(on_skin & ((y < -0.085) | ((z > 0.07) & (y < 0.05))), (0.16, 0.11, 0.08), 0.9)
-    tint(of_texel == "mouth", (0.4, 0.16, 0.16), 0.9)
-    tint(of_texel == "tongue", (0.68, 0.36, 0.36), 0.9)
-    teeth = np.char.startswith(of_texel, "teeth")
-    tint(teeth, (0.88, 0.84, 0.76), 0.9)
-    tint(teeth & (np.abs((x / 0.0078) % 1 - 0.5) > 0.46), (0.5, 0.4, 0.36), 0.8)
-    for name in ("eye.L", "eye.R"):
-        eye = of_texel == name
-        tint(eye, (0.88, 0.86, 0.85), 0.9)
-        middle = head.template[head.regions[name]].mean(0).numpy()
-        radius = np.hypot(x - middle[0], y - middle[1])
-        front = eye & (z < middle[2])
-        tint(front & (radius < 0.006), (0.3, 0.42, 0.5), 0.95)
-        tint(front & (radius < 0.0024), (0.03, 0.03, 0.03), 0.97)
-
-
 def without_lashes(head: Head) -> Tensor:
     """(T,) bool: faces but those of the lashes, whose cards hide far more than real lashes do."""
     lashes = torch.zeros(head.n_vertices, dtype=torch.bool)
     lashes[torch.as_tensor(head.regions["lashes"])] = True
     return ~lashes[head.faces].any(1)
+
+
+def make_room(shot: Performance, seed: int) -> NDArray[np.uint8]:
+    """What is behind the performer, out of focus: (H, W, 3) u8."""
+    width, height = shot.image_size
+    room = make_background(np.random.default_rng([seed, 3]), height, width, "room")
+    return cv2.GaussianBlur(room, (0, 0), width / 120)
 
 
 def render_skin(
@@ -146,8 +96,9 @@ def render_skin(
     skin: np.ndarray,
     ambient: float = 1.0,
     supersample: int = 2,
+    room: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) u8 of posed vertices (N, 3) with a skin, on green.
+    """A picture (H, W, 3) u8 of posed vertices (N, 3) with a skin, before a room or black.
 
     ambient: share of the light that comes from everywhere; the rest comes from the upper left.
     """
@@ -156,19 +107,55 @@ def render_skin(
         ambient=ambient,
         light=(-0.5, -0.5, -0.7) if ambient < 1 else None,
         supersample=supersample,
-        background=(40, 150, 60, 255),
     )
+    width, height = shot.image_size
+    picture = np.zeros((height, width, 3), np.uint8)
+    if room is not None:
+        picture = _dress(room, vertices, shot.K)
+    # Only the part of the picture with the head in it is rendered.
+    pixels = to_pixels(vertices, shot.K)[:, :2]
+    low = (pixels.amin(0).floor().int() - 2).clamp(min=0).tolist()
+    high = (pixels.amax(0).ceil().int() + 3).tolist()
+    right, bottom = min(high[0], width), min(high[1], height)
+    if right - low[0] < 1 or bottom - low[1] < 1:
+        return picture
+    K = shot.K.copy()
+    K[:2, 2] -= low
     image = render_shaded(
         vertices,
         head.faces[faces],
-        shot.K,
-        shot.image_size,
+        K,
+        (right - low[0], bottom - low[1]),
         texture=skin,
         uv=head.uv,
         face_uv=head.face_uv[faces],
         settings=settings,
     )
-    return np.ascontiguousarray(image[..., :3])
+    place = (slice(low[1], bottom), slice(low[0], right))
+    alpha = image[..., 3:].astype(np.float32) / 255
+    mixed = alpha * image[..., :3] + (1 - alpha) * picture[place]
+    picture[place] = mixed.round().astype(np.uint8)
+    return picture
+
+
+def add_noise(image: NDArray[np.uint8], deviation: float, seed: int) -> NDArray[np.uint8]:
+    """A picture with a sensor's noise, of 255."""
+    noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
+    return np.clip(image + np.float32(deviation) * noise, 0, 255).round().astype(np.uint8)
+
+
+def _dress(room: NDArray[np.uint8], vertices: Tensor, K: np.ndarray) -> NDArray[np.uint8]:
+    """The room with the performer's shoulders in it, in a dark pullover, behind the head."""
+    pixels = (vertices @ torch.from_numpy(K).T).numpy()
+    # The cut of the neck: the lowest tenth of the vertices.
+    low = pixels[vertices[:, 1].argsort(descending=True)[: len(pixels) // 10].numpy()]
+    x, y = (low[:, :2] / low[:, 2:]).mean(0)
+    metre = float(K[0, 0]) / float(low[:, 2].mean())
+    dressed = room.copy()
+    centre = (round(float(x)), round(float(y + 0.22 * metre)))
+    axes = (round(0.23 * metre), round(0.25 * metre))
+    cv2.ellipse(dressed, centre, axes, 0, 0, 360, (44, 52, 70), -1, cv2.LINE_AA)
+    return dressed
 
 
 @dataclass(frozen=True)
@@ -190,28 +177,71 @@ class Passer:
     """Radians."""
 
 
-def make_passers(n_frames: int, seed: int) -> list[Passer]:
-    """A hand of the face's own colour (twice), another hand, a microphone, a phone, an object."""
+KINDS = {
+    "own_hand": (-0.25, 0.4),
+    "microphone": (0.1, 0.55),
+    "hand": (0.3, -0.3),
+    "hair": (-0.3, -0.25),
+    "phone": (-0.35, 0.1),
+    "sunglasses": (0.0, -0.2),
+    "object": (0.1, -0.35),
+}
+"""What passes by, and where on the face its middle stays, in face widths."""
+
+
+def make_passers(n_frames: int, seed: int, tone: NDArray[np.float64]) -> list[Passer]:
+    """A hand of the face's own colour, another hand, hair, sunglasses, and three things.
+
+    tone: (3,) colour of the face, of 255.
+    """
     rng = np.random.default_rng(seed + 7)
-    kinds = ("own_hand", "microphone", "hand", "own_hand", "phone", "object")
-    places = ((-0.25, 0.4), (0.1, 0.55), (0.3, -0.3), (0.2, 0.15), (-0.35, 0.1), (0.1, -0.35))
-    length = n_frames / len(kinds)
+    length = n_frames / len(KINDS)
     passers = []
-    for number, (kind, place) in enumerate(zip(kinds, places, strict=True)):
-        sprite = make_occluder(rng, 384, "hand" if kind == "own_hand" else kind)
+    for number, (kind, place) in enumerate(KINDS.items()):
+        if kind in ("hair", "sunglasses"):
+            sprite = _hair(rng, 384) if kind == "hair" else _sunglasses(384)
+        else:
+            sprite = make_occluder(rng, 384, "hand" if kind == "own_hand" else kind)
         if kind == "own_hand":
             solid = sprite[..., 3] > 200
-            mean = sprite[..., :3][solid].astype(float).mean(0)
-            ratio = np.array(SKIN_TONE) * 255 / mean
+            ratio = tone / sprite[..., :3][solid].astype(float).mean(0)
             sprite[..., :3] = np.clip(sprite[..., :3] * ratio, 0, 255).astype(np.uint8)
         first, last = round(number * length), round((number + 1) * length) - 1
         # A pause between two, in which nothing is there.
-        last -= max(1, round(0.2 * length)) if n_frames > 12 else 0
+        last -= max(1, round(0.2 * length)) if n_frames > 2 * len(KINDS) else 0
         size = float(rng.uniform(0.75, 1.0)) * (1.25 if "hand" in kind else 0.9)
-        passers.append(
-            Passer(kind, sprite, first, last, place, size, float(rng.uniform(-0.6, 0.6)))
-        )
+        angle = 0.0 if kind == "sunglasses" else float(rng.uniform(-0.6, 0.6))
+        passers.append(Passer(kind, sprite, first, last, place, size, angle))
     return passers
+
+
+def _hair(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+    """A lock of hair that falls over the face: many bent strands, with gaps at its tips."""
+    color = np.zeros((size, size, 3), np.uint8)
+    mask = np.zeros((size, size), np.uint8)
+    t = np.linspace(0, 1, 24)
+    for _ in range(420):
+        start, bend = rng.normal(0.5, 0.09), rng.normal(0.12, 0.05)
+        x = start + bend * np.sin(2.2 * t) + rng.normal(0, 0.08) * t**2
+        y = rng.uniform(0, 0.1) + t * rng.uniform(0.75, 1.0)
+        points = [np.round(np.stack((x, y), 1) * size * 16).astype(np.int32)]
+        tone = tuple(rng.uniform(0.6, 1.3) * c for c in (88.0, 62.0, 44.0))
+        cv2.polylines(color, points, False, tone, 3, cv2.LINE_AA, 4)
+        cv2.polylines(mask, points, False, 255, 3, cv2.LINE_AA, 4)
+    return np.dstack((color, mask))
+
+
+def _sunglasses(size: int) -> NDArray[np.uint8]:
+    """Two dark lenses and a bridge."""
+    sprite = np.zeros((size, size, 4), np.uint8)
+    for x in (0.26, 0.74):
+        centre = (round(x * size), size // 2)
+        for reach, tone in (((0.23, 0.17), (12, 12, 14, 255)), ((0.2, 0.14), (34, 30, 30, 255))):
+            axes = (round(reach[0] * size), round(reach[1] * size))
+            cv2.ellipse(sprite, centre, axes, 0, 0, 360, tone, -1, cv2.LINE_AA)
+    bridge = (round(0.44 * size), round(0.45 * size)), (round(0.56 * size), round(0.45 * size))
+    cv2.line(sprite, *bridge, (12, 12, 14, 255), size // 24, cv2.LINE_AA)
+    return sprite
 
 
 def cover_picture(
