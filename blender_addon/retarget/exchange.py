@@ -123,13 +123,14 @@ def export_objects(
             "or choose another format."
         )
     module, name = chosen.operator.split(".")
-    if not hasattr(bpy.types, f"{module.upper()}_OT_{name}"):
+    operator = getattr(getattr(bpy.ops, module), name)
+    try:
+        known = operator.get_rna_type().properties.keys()
+    except KeyError:
         raise MissingExporter(
             f"{chosen.label} is switched off: enable it in Preferences > Add-ons "
             f'("{chosen.label}" under Import-Export).'
-        )
-    operator = getattr(getattr(bpy.ops, module), name)
-    known = operator.get_rna_type().properties.keys()
+        ) from None
     settings = {key: value for key, value in chosen.settings.items() if key in known}
     for key, value in (("start", scene.frame_start), ("end", scene.frame_end)):
         if chosen.option == "alembic" and key in known:
