@@ -67,7 +67,9 @@ def build_person(
     report = report or Reporter(lambda event: None, lambda: False)
     known = focal_px or {}
     sources = [
-        (file, known.get(number)) for number, path in enumerate(paths) for file in _files(path)
+        (open_footage(file), known.get(number))
+        for number, path in enumerate(paths)
+        for file in _files(path)
     ]
     if not sources:
         raise BadInputError("Name photographs or clips of the person.")
@@ -75,11 +77,11 @@ def build_person(
     head = Head.load(device=torch_device)
     detector = load_detector(detector_for("final"), torch_device)
     seen = []
-    for number, (path, focal) in enumerate(sources):
+    for number, (footage, focal) in enumerate(sources):
         report.progress("detect", number / len(sources))
-        found = _look(open_footage(path), FaceTracker(detector, None, "final"), focal, report)
+        found = _look(footage, FaceTracker(detector, None, "final"), focal, report)
         if found is None:
-            on_skip(f"{path.name}: no face was found, left out")
+            on_skip(f"{footage.path.name}: no face was found, left out")
         else:
             seen.append(found)
     report.progress("detect", 1.0)

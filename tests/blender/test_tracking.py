@@ -147,6 +147,7 @@ def test_settings_become_a_job(blender: Any, clip: Path) -> None:
     assert jobs["solve"]["clip"] == str(clip)
     assert jobs["solve"]["focal_mode"] == "solve" and jobs["solve"]["focal_px"] is None
     assert jobs["solve"]["start"] is None and jobs["solve"]["end"] is None
+    assert jobs["solve"]["cameras"] == 0 and jobs["solve"]["person"] == ""
     assert jobs["fixed"]["focal_mode"] == "fixed"
     assert jobs["fixed"]["focal_px"] == pytest.approx(50 / 25 * 320)
     assert jobs["clip"]["focal_px"] == pytest.approx(30 / 20 * 320)

@@ -162,8 +162,10 @@ def focal_modes(clip: str) -> dict[str, Any]:
     settings.use_range, settings.frame_start, settings.frame_end = True, 103, 105
     settings.quality, settings.texture_size = "preview", "1024"
     jobs["range"] = make(settings)
+    # Lenses and constraints are nobody's here: the panel does not set them.
+    fields = ("clip", "start", "end", "quality", "focal_mode", "focal_px", "texture_size", "person")
     return {
-        name: {field: getattr(job, field) for field in job.__struct_fields__}
+        name: {field: getattr(job, field) for field in fields} | {"cameras": len(job.cameras)}
         for name, job in jobs.items()
     }
 

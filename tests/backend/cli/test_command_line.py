@@ -23,7 +23,8 @@ def run(arguments: list[str]) -> int:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["track"], ["landmarks"], ["export"], ["serve"], ["bench"]]
+    "command",
+    [[], ["track"], ["refine"], ["identity"], ["landmarks"], ["export"], ["serve"], ["bench"]],
 )
 def test_help_reads_well_and_loads_nothing_heavy(command: list[str]) -> None:
     heavy = ("torch", "cv2", "av", "scipy", "zmq", "moderngl", "pxr", "pygltflib")
@@ -40,7 +41,7 @@ def test_help_reads_well_and_loads_nothing_heavy(command: list[str]) -> None:
         # Every option has a sentence: tyro shows "(required)" or a default alone where it has none.
         assert "Missing" not in shown.stdout
     else:
-        for name in ("track", "landmarks", "export", "serve", "bench"):
+        for name in ("track", "refine", "identity", "landmarks", "export", "serve", "bench"):
             assert name in shown.stdout
 
 
@@ -61,6 +62,24 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["track", "gone", "-o", "o.npz", "--frame-rate", "0"], "not a frame rate"),
         (["landmarks", "gone.png", "-o", "out.txt"], "must end in .npz"),
         (["landmarks", "gone.png", "-o", "out.npz", "--max-faces", "0"], "at least 1"),
+        (["track", "-o", "out.npz"], "Name a clip"),
+        (["track", "a.mp4", "b.mp4", "-o", "out.npz"], "need --rig"),
+        (["track", "a.mp4", "-o", "out.npz", "--offset", "b=2"], "need --rig"),
+        (["track", "a.mp4", "--rig", "-o", "out.npz"], "at least two cameras"),
+        (["track", "a.mp4", "b.mp4", "--rig", "r.json", "-o", "o.npz"], "r.json: cannot be read"),
+        (["track", "a.mp4", "b.mp4", "--rig", "--offset", "c=2", "-o", "o.npz"], "CLIP=FRAMES"),
+        (["track", "a.mp4", "-o", "out.npz", "--pins", "p.json"], "p.json: cannot be read"),
+        (["track", "a.mp4", "-o", "out.npz", "--ignore-frames", "9-3"], "10-20,35"),
+        (["track", "a.mp4", "-o", "out.npz", "--limit", "grin=0:1"], "no expression"),
+        (["track", "a.mp4", "-o", "out.npz", "--neutral", "-2"], "counted from 0"),
+        (["refine", "gone.npz", "-o", "out.npz"], "gone.npz: no such file"),
+        (["refine", "gone.npz", "-o", "out.txt"], "must end in .npz"),
+        (["refine", "gone.npz", "-o", "out.npz", "--focal-px", "0"], "must be positive"),
+        (["refine", "gone.npz", "-o", "out.npz", "--limit", "jawOpen"], "jawOpen=0:0.3"),
+        (["identity", "-o", "out.npz"], "Name photographs or clips"),
+        (["identity", "a.jpg", "-o", "out.txt"], "must end in .npz"),
+        (["identity", "a.jpg", "-o", "out.npz", "--focal-px", "b.jpg=900"], "NAME=PIXELS"),
+        (["identity", "gone.jpg", "-o", "out.npz"], "gone.jpg: no such file"),
         (["export", "gone.npz", "-o", "out.fbx"], "end in .csv, .usdc, .usda, .glb"),
         (["export", "gone.npz", "-o", "out.glb"], "gone.npz: no such file"),
         (["bench", "speed-of-light"], "no benchmark"),
