@@ -1,6 +1,6 @@
 """What a client may ask for: the kinds of job, and the parts that they are made of.
 
-The parts are also what the files of the command line hold (docs/fitting.md), so that a file and a
+The parts are also what the files of the command line hold (docs/constraints.md), so that a file and a
 message are checked by the same types.
 """
 

@@ -47,7 +47,7 @@ class RigSettings:
 
     rig: Annotated[RigFlag | None, _RIG] = None
     """The clips are of several cameras that recorded one performance. The file says where they
-    stand: R, T and f of each (docs/fitting.md); without a file that is solved."""
+    stand: R, T and f of each (docs/constraints.md); without a file that is solved."""
     offset: Annotated[
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="CLIP=FRAMES")
     ] = ()
