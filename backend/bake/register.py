@@ -7,6 +7,7 @@ that are so misplaced is blurred; laid over each other first, they keep their de
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +23,9 @@ from backend.bake.texels import build_texel_map
 from backend.geometry.rasterizer import interpolate, to_pixels, vertex_normals
 
 Plane = NDArray[np.float32]
+
+Key = TypeVar("Key")
+"""What a frame goes by: its number, or camera and number."""
 
 STILL = ("eye.L", "eye.R", "mouth", "teeth_upper", "teeth_lower", "tongue", "lashes")
 """Parts that move or change by themselves: what is around them says where they are."""
@@ -80,7 +84,7 @@ class _View:
     eyes: dict[str, Plane] = field(default_factory=dict)  # (h, w) weight of each eye's pixels
 
 
-class Registration:
+class Registration(Generic[Key]):
     """Collects small pictures of some frames of a shot, then finds the shift of each.
 
     Memory: about 2 MB a frame.
@@ -115,11 +119,11 @@ class Registration:
             name: (part[self.faces[:, 0]] > 0)[self.texels.triangle]
             for name, part in self.eyes.items()
         }
-        self.views: dict[int, _View] = {}
+        self.views: dict[Key, _View] = {}
 
     def look(
         self,
-        number: int,
+        number: Key,
         image_rgb: NDArray[np.uint8],
         vertices: Tensor,
         K: Tensor,
@@ -184,7 +188,7 @@ class Registration:
             eyes=eyes,
         )
 
-    def solve(self) -> dict[int, Shift]:
+    def solve(self) -> dict[Key, Shift]:
         """The shift of every frame that was taken."""
         if len(self.views) < 2:
             return {}
@@ -192,7 +196,7 @@ class Registration:
             number: np.zeros((*view.detail.shape, 2), np.float32)
             for number, view in self.views.items()
         }
-        parts: dict[int, dict[str, Plane]] = {number: {} for number in self.views}
+        parts: dict[Key, dict[str, Plane]] = {number: {} for number in self.views}
         for _ in range(self.settings.rounds):
             look, known = self._gather(shifts, parts)
             for number, view in self.views.items():
@@ -217,11 +221,11 @@ class Registration:
             result[number] = Shift(self.views[number].K, torch.from_numpy(shift) * scale, own)
         return result
 
-    def _scale(self, number: int) -> float:
+    def _scale(self, number: Key) -> float:
         return self.views[number].per_pixel
 
     def _gather(
-        self, shifts: dict[int, Plane], parts: dict[int, dict[str, Plane]]
+        self, shifts: dict[Key, Plane], parts: dict[Key, dict[str, Plane]]
     ) -> tuple[Tensor, Tensor]:
         """The common look (S, S), times where it is known (S, S), 0 to 1."""
         seen, trusts = [], []

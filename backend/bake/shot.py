@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from backend.bake.color import linear_to_srgb8
 from backend.bake.cover import CoverSettings
 from backend.bake.frames import select_frames, spread_frames, viewing_directions
-from backend.bake.head_view import gain_at
+from backend.bake.head_view import OFFSET, gain_at
 from backend.bake.lighting import Lighting, albedo_of, estimate_lighting
 from backend.bake.openings import Openings, openings_of
 from backend.bake.part_weights import PartWeights, part_weights
-from backend.bake.register import RegisterSettings, Registration
+from backend.bake.register import RegisterSettings, Registration, Shift
 from backend.bake.shot_cover import ShotCover, SigmaPrior, steady_in_time
 from backend.bake.texture import TextureBaker, TextureSettings
 from backend.bake.visibility import VISIBLE
@@ -30,6 +30,9 @@ CLEAR = 0.01
 """Share of the face that may be covered in a frame that is merged without need."""
 ALONE = np.radians(8)
 """A view is one of its own where no clear frame looks from within this angle."""
+
+FIRST_HARMONIC = 0.282095
+"""The constant one of `sh_basis`."""
 
 MAX_FRAMES = 32
 """Frames that the skin's texture is merged from; eyes and mouth add up to twelve."""
@@ -80,6 +83,11 @@ class PosedShot:
     def n_frames(self) -> int:
         """F."""
         return len(self.frame_index)
+
+    @property
+    def number_of(self) -> dict[int, int]:
+        """Which of the F frames a frame of the clip is, by its number."""
+        return {int(index): number for number, index in enumerate(self.frame_index)}
 
 
 @dataclass(frozen=True)
@@ -136,83 +144,162 @@ def bake_shot(
     each other, the fourth merges the texture from them. progress: told the stage ("cover",
     "texture") and how far it is.
     """
+    return bake_cameras([(frames, shot)], head, settings, progress)[0]
+
+
+def bake_cameras(
+    sources: Sequence[tuple[Callable[[], Iterable[Picture]], PosedShot]],
+    head: Head,
+    settings: BakeSettings | None = None,
+    progress: Callable[[str, float], None] = lambda stage, fraction: None,
+) -> list[BakedShot]:
+    """Bake what several cameras, or several shots, show of one person; see `bake_shot`.
+
+    Each is judged by itself. One texture is merged from all of them, in the colours of the first,
+    and every result has it.
+    """
     settings = settings or BakeSettings()
-    number_of = {int(index): number for number, index in enumerate(shot.frame_index)}
+    judged = []
+    for number, (frames, shot) in enumerate(sources):
+
+        def tell(fraction: float, done: int = number) -> None:
+            progress("cover", (done + fraction) / len(sources))
+
+        judged.append(_judge(frames, head, shot, settings, tell))
+    if settings.texture_size == 0:
+        return [one.without_texture() for one in judged]
+    for one in judged[1:]:
+        one.gains[:, 0] += _other_colors(judged[0].cover, one.cover) / FIRST_HARMONIC
+
+    baker = TextureBaker(head, settings.texture_size, settings.texture)
+    most = max(8, settings.max_frames // len(judged))
+    chosen = [one.choose(head, most) for one in judged]
+    shifts: dict[tuple[int, int], Shift] = {}
+    if settings.register is not None:
+        registration: Registration[tuple[int, int]] = Registration(head, settings.register)
+        for camera, number, image in _all_pictures(judged, chosen):
+            one = judged[camera]
+            registration.look(
+                (camera, number),
+                image,
+                torch.from_numpy(one.shot.vertices[number]),
+                torch.from_numpy(one.shot.K[number]).float(),
+                torch.from_numpy(one.visibility[number]),
+                torch.from_numpy(one.gains[number]),
+                _openings(one.shot, number),
+            )
+        shifts = registration.solve()
+    total = sum(len(numbers) for numbers in chosen) + 1
+    for done, (camera, number, image) in enumerate(_all_pictures(judged, chosen)):
+        one = judged[camera]
+        baker.add(
+            image,
+            one.shot.vertices[number],
+            one.shot.K[number],
+            weight=float(one.weights.frame[number]),
+            visible=1 - one.covered[number],
+            emphasis=one.weights.of_vertices(number, head.regions, head.n_vertices),
+            gain=torch.from_numpy(one.gains[number]),
+            shift=shifts.get((camera, number)),
+            openings=_openings(one.shot, number),
+        )
+        progress("texture", (done + 1) / total)
+    color, alpha = baker.linear_result()
+    texture = torch.cat((linear_to_srgb8(color), alpha[..., None]), -1).numpy()
+    lighting = _lighting(head, judged[0].cover)
+    albedo = None if lighting is None else albedo_of(color, lighting, baker.outer)
+    progress("texture", 1.0)
+    return [
+        BakedShot(
+            one.visibility,
+            one.covered,
+            one.gains,
+            texture,
+            color,
+            albedo,
+            lighting,
+            baker.measured_fraction,
+            np.array(sorted(numbers), np.int64),
+        )
+        for one, numbers in zip(judged, chosen, strict=True)
+    ]
+
+
+@dataclass
+class _Judged:
+    """What is known of one camera's shot before the texture."""
+
+    frames: Callable[[], Iterable[Picture]]
+    shot: PosedShot
+    cover: ShotCover
+    covered: NDArray[np.float32]  # (F, N)
+    visibility: NDArray[np.float32]  # (F, N)
+    gains: NDArray[np.float32]  # (F, 9, 3)
+    weights: PartWeights
+
+    def choose(self, head: Head, most: int) -> set[int]:
+        """Numbers of the frames to merge."""
+        return set(choose_frames(head, self.shot, self.weights, self.covered, most).tolist())
+
+    def without_texture(self) -> BakedShot:
+        """The result where none was asked for."""
+        none = np.zeros(0, np.int64)
+        return BakedShot(
+            self.visibility, self.covered, self.gains, None, None, None, None, 0.0, none
+        )
+
+
+def _judge(
+    frames: Callable[[], Iterable[Picture]],
+    head: Head,
+    shot: PosedShot,
+    settings: BakeSettings,
+    progress: Callable[[float], None],
+) -> _Judged:
+    """Learn a shot's usual look and find what covers the head in every frame."""
+    number_of = shot.number_of
     cover = ShotCover(head, settings.cover)
     prior = _sigma_prior(head, shot)
-    tensors = torch.from_numpy(shot.vertices), torch.from_numpy(shot.K).float()
-
+    vertices, K = torch.from_numpy(shot.vertices), torch.from_numpy(shot.K).float()
     keys = set(spread_frames(shot.head_pose, shot.found, settings.cover.key_frames).tolist())
     for number, image in _pictures(frames(), number_of, keys):
         seen = torch.from_numpy(shot.visibility[number])
         evidence = None if prior is None else prior(number)
-        cover.learn(image, tensors[0][number], tensors[1][number], seen, evidence)
+        cover.learn(image, vertices[number], K[number], seen, evidence)
     cover.solve()
 
     covered = np.zeros(shot.visibility.shape, np.float32)
     gains = np.zeros((shot.n_frames, 9, 3), np.float32)
-    judged = set(np.flatnonzero(shot.found).tolist())
-    for done, (number, image) in enumerate(_pictures(frames(), number_of, judged)):
+    wanted = set(np.flatnonzero(shot.found).tolist())
+    for done, (number, image) in enumerate(_pictures(frames(), number_of, wanted)):
         evidence = None if prior is None else prior(number)
-        found, gain = cover.judge(image, tensors[0][number], tensors[1][number], evidence)
+        found, gain = cover.judge(image, vertices[number], K[number], evidence)
         covered[number], gains[number] = found.numpy(), gain.numpy()
-        progress("cover", (done + 1) / len(judged))
+        progress((done + 1) / len(wanted))
     covered = steady_in_time(covered, cover.faces.numpy())
     visibility = shot.visibility * (1 - covered)
-    nothing = BakedShot(
-        visibility, covered, gains, None, None, None, None, 0.0, np.zeros(0, np.int64)
-    )
-    if settings.texture_size == 0:
-        return nothing
+    return _Judged(frames, shot, cover, covered, visibility, gains, _part_weights(head, shot))
 
-    baker = TextureBaker(head, settings.texture_size, settings.texture)
-    weights = _part_weights(head, shot)
-    chosen = set(choose_frames(head, shot, weights, covered, settings.max_frames).tolist())
-    shifts = {}
-    if settings.register is not None:
-        registration = Registration(head, settings.register)
-        for number, image in _pictures(frames(), number_of, chosen):
-            registration.look(
-                number,
-                image,
-                tensors[0][number],
-                tensors[1][number],
-                torch.from_numpy(visibility[number]),
-                torch.from_numpy(gains[number]),
-                _openings(shot, number),
-            )
-        shifts = registration.solve()
-    for done, (number, image) in enumerate(_pictures(frames(), number_of, chosen)):
-        baker.add(
-            image,
-            shot.vertices[number],
-            shot.K[number],
-            weight=float(weights.frame[number]),
-            visible=1 - covered[number],
-            emphasis=weights.of_vertices(number, head.regions, head.n_vertices),
-            gain=torch.from_numpy(gains[number]),
-            shift=shifts.get(number),
-            openings=_openings(shot, number),
-        )
-        progress("texture", (done + 1) / (len(chosen) + 1))
-    color, alpha = baker.linear_result()
-    texture = torch.cat((linear_to_srgb8(color), alpha[..., None]), -1).numpy()
-    lighting = _lighting(head, cover)
-    albedo = None
-    if lighting is not None:
-        albedo = albedo_of(color, lighting, baker.outer)
-    progress("texture", 1.0)
-    return BakedShot(
-        visibility,
-        covered,
-        gains,
-        texture,
-        color,
-        albedo,
-        lighting,
-        baker.measured_fraction,
-        np.array(sorted(chosen), np.int64),
-    )
+
+def _other_colors(first: ShotCover, other: ShotCover) -> NDArray[np.float32]:
+    """Log of the ratio of another camera's colours to the first one's, (3,)."""
+    if first.consensus is None or other.consensus is None:
+        return np.zeros(3, np.float32)
+    both = (first.consensus.trust > 0.3) & (other.consensus.trust > 0.3)
+    if int(both.sum()) < 50:
+        return np.zeros(3, np.float32)
+    looks = [c.color[both] / c.trust[both][:, None] for c in (first.consensus, other.consensus)]
+    ratio = torch.log((looks[1] + OFFSET) / (looks[0] + OFFSET))
+    median: NDArray[np.float32] = ratio.median(0).values.numpy()
+    return median
+
+
+def _all_pictures(
+    judged: list[_Judged], chosen: list[set[int]]
+) -> Iterable[tuple[int, int, NDArray[np.uint8]]]:
+    for camera, (one, numbers) in enumerate(zip(judged, chosen, strict=True)):
+        for number, image in _pictures(one.frames(), one.shot.number_of, numbers):
+            yield camera, number, image
 
 
 def choose_frames(

@@ -81,6 +81,18 @@ def as_u8(soft: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(soft, 0, 1) * 255).astype(np.uint8)
 
 
+def landmark_visibility(
+    soft: np.ndarray, vertices: np.ndarray, barycentric: np.ndarray
+) -> np.ndarray:
+    """Soft visibility (..., L) of points on the surface from that of the vertices (..., N).
+
+    vertices: (L, 3) corners of each point's triangle, barycentric: (L, 3) its weights there. The
+    same threshold holds (`VISIBLE`).
+    """
+    value: np.ndarray = (soft[..., vertices] * barycentric).sum(-1)
+    return value.astype(soft.dtype)
+
+
 def facing_to_camera(cosine: Tensor) -> Tensor:
     """Soft facing, 0 (turned away) to 1, of cosines between normal and camera: any shape."""
     return (cosine / FACING_SOFTNESS + 0.5).clamp(0, 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +14,7 @@ from backend.errors import BadInputError
 
 if TYPE_CHECKING:
     from backend.bake.shot import BakedShot, PosedShot
-    from backend.footage import Footage
+    from backend.footage import Footage, Frame
     from backend.head import Head
     from backend.track import Track
 
@@ -26,7 +28,10 @@ class Bake:
     clip: tyro.conf.Positional[Path]
     """The clip that it was tracked in."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
-    """Folder for texture, albedo, environment and sheet.png; made where it is missing."""
+    """Folder for texture, albedo, environment, visibility.npz and sheet.png; made where missing."""
+    also: Annotated[tuple[tuple[Path, Path], ...], tyro.conf.arg(metavar="TRACK CLIP")] = ()
+    """More tracks of the same person, each with its clip: other cameras, or other shots. One
+    texture is merged from all, in the colours of the first; the other files are of the first."""
     size: int = 2048
     """Side of the textures in pixels, a power of two to 8192."""
     format: Literal["png", "exr"] = "png"
@@ -44,7 +49,7 @@ class Bake:
             raise BadInputError(f"--size {self.size}: use a power of two, 64 to 8192.")
         import torch
 
-        from backend.bake.shot import BakeSettings, bake_shot
+        from backend.bake.shot import BakeSettings, bake_cameras
         from backend.bake.texture_file import write_texture
         from backend.bake_stage import posed_shot_of
         from backend.cli.progress import make_view
@@ -52,13 +57,19 @@ class Bake:
         from backend.head import Head
         from backend.track import Track
 
-        track, footage, head = Track.load(self.track), open_footage(self.clip), Head.load()
-        if tuple(track.image_size.tolist()) != tuple(footage.image_size):
-            raise BadInputError(f"{self.clip}: is not the clip of {self.track}: its size differs.")
-        shot = posed_shot_of(track, head)
+        head = Head.load()
+        pairs = [(self.track, self.clip), *self.also]
+        sources = []
+        for name, clip in pairs:
+            track, footage = Track.load(name), open_footage(clip)
+            if tuple(track.image_size.tolist()) != tuple(footage.image_size):
+                raise BadInputError(f"{clip}: is not the clip of {name}: its size differs.")
+            sources.append((track, footage, posed_shot_of(track, head)))
+        track, footage, shot = sources[0]
         view = make_view(False)
         settings = BakeSettings(texture_size=self.size)
-        baked = bake_shot(lambda: footage, head, shot, settings, view.update)
+        cameras = [(partial(_start, film), posed) for _, film, posed in sources]
+        baked = bake_cameras(cameras, head, settings, view.update)[0]
         assert baked.color is not None and baked.texture is not None
         alpha = torch.from_numpy(baked.texture[..., 3].copy())
         write_texture(self.output / f"texture.{self.format}", baked.color, alpha)
@@ -66,6 +77,7 @@ class Bake:
             write_texture(self.output / f"albedo.{self.format}", baked.albedo, alpha)
             light = torch.from_numpy(baked.lighting.environment(64))
             write_texture(self.output / f"environment.{self.format}", light)
+        self._write_visibility(track, baked)
         if self.sheet:
             self._write_sheet(footage, track, baked)
         if self.sequence:
@@ -74,6 +86,27 @@ class Bake:
             self._write_track(track, baked, self.write_track)
         view.close()
         view.note(f"{self.output}: {100 * baked.measured_fraction:.0f} % of the head was seen")
+
+    def _write_visibility(self, track: Track, baked: BakedShot) -> None:
+        """Soft visibility of vertices and landmarks; seen is what has at least `threshold`."""
+        import numpy as np
+
+        from backend.atomic import atomic_path
+        from backend.bake.visibility import VISIBLE, as_u8, landmark_visibility
+        from backend.head.landmarks import layout
+
+        points = layout("dense320")
+        marks = landmark_visibility(baked.visibility, points.vertices, points.barycentric)
+        path = self.output / "visibility.npz"
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                frame_index=track.frame_index,
+                vertices=as_u8(baked.visibility),
+                landmarks=as_u8(marks),
+                covered=as_u8(baked.covered),
+                threshold=np.uint8(np.ceil(255 * VISIBLE)),
+            )
 
     def _write_sheet(self, footage: Footage, track: Track, baked: BakedShot) -> None:
         import numpy as np
@@ -129,3 +162,8 @@ class Bake:
         if path.suffix != ".npz":
             raise BadInputError(f"{path}: the track's name must end in .npz.")
         with_bake(track, baked).save(path)
+
+
+def _start(footage: Footage) -> Iterable[Frame]:
+    """The clip from its first frame."""
+    return footage
