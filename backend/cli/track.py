@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -116,10 +116,16 @@ class TrackClip:
 
         settings = OverlaySettings(style=self.overlay_style)
         if track.distortion.size:
+            from backend.fit.observations import undistort
             from backend.footage.undistorted import UndistortedFootage
 
             k1, k2, k3 = track.distortion.tolist()
-            footage = UndistortedFootage(footage, track.K[0], (k1, k2, k3))
+            K = track.K[0]
+            footage = UndistortedFootage(footage, K, (k1, k2, k3))
+            straight = undistort(
+                track.landmarks_2d.astype("f8"), K[:2, 2], float(K[0, 0]), (k1, k2, k3)
+            )
+            track = replace(track, landmarks_2d=straight.astype("f4"))
         if path.suffix == ".png":
             write_overlay_sheet(footage, track, path, settings)
         else:
