@@ -64,6 +64,12 @@ def draw(track: str, clip: str, folder: str) -> None:
         runtime.run = None
         bpy.ops.mien.import_track(filepath=track)
         found["result"] = drawn(layout, panels.MIEN_PT_result_view3d)
+        refine, rigs = _mien("result.panel"), _mien("retarget.panel")
+        found["refine"] = drawn(layout, refine.MIEN_PT_refine_view3d)
+        found["rigs"] = drawn(layout, rigs.MIEN_PT_retarget)
+        retarget = bpy.context.scene.mien_retarget
+        retarget.target = next(o for o in bpy.data.objects if o.type == "ARMATURE")
+        found["rigs, bones"] = drawn(layout, rigs.MIEN_PT_retarget)
         found["connect"] = _preferences(layout)
         preferences.mode = "LOCAL"
         found["local"] = _preferences(layout)

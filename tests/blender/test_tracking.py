@@ -168,7 +168,10 @@ def test_image_sequence_opened_in_its_middle(blender: Any, tmp_path: Path) -> No
 
 def test_panels_in_both_editors(blender: Any) -> None:
     panels = blender.run("tracking_checks.py", "panels")
-    assert sorted(panels.values()) == [["CLIP_EDITOR", "Mien"]] * 2 + [["VIEW_3D", "Mien"]] * 2
+    for name in ("track", "result", "refine"):
+        assert panels[f"MIEN_PT_{name}_view3d"] == ["VIEW_3D", "Mien"]
+        assert panels[f"MIEN_PT_{name}_clip"] == ["CLIP_EDITOR", "Mien"]
+    assert panels["MIEN_PT_retarget"] == ["VIEW_3D", "Mien"]
 
 
 def test_panels_say_what_they_should(
@@ -187,5 +190,10 @@ def test_panels_say_what_they_should(
     assert "Import Mien Track" in drawn["nothing to show"]
     assert "Solved Lens" not in drawn["nothing to show"]
     assert "Solved Lens" in drawn["result"] and "Relight" in drawn["result"]
+    for text in ("Position", "Focal Length", "Motion", "Frame Keys", "Next Unsure"):
+        assert text in drawn["refine"]
+    assert "Character" in drawn["rigs"] and "Alembic (.abc)" in drawn["rigs"]
+    assert "Match Shape Keys" not in drawn["rigs"]
+    assert "Bake to Character" in drawn["rigs, bones"] and "Preset" in drawn["rigs, bones"]
     assert "Server Key" in drawn["connect"] and "Check" in drawn["connect"]
     assert "Install Backend" in drawn["local"] and "Offline Packages" in drawn["local"]
