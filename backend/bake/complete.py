@@ -99,14 +99,46 @@ def statistical_skin(color: Tensor, skin: Tensor, known: Tensor, face: Tensor) -
     distance = cv2.distanceTransform((~known).byte().numpy(), cv2.DIST_L2, 3)
     far = torch.from_numpy(1 - np.exp(-((distance / (SPREAD * size)) ** 2)))[..., None]
     usual = color[source].median(0).values
-    # What goes on from dark hair stays hair.
-    like_skin = (color.mean(-1, keepdim=True) / usual.mean().clamp(min=1e-3) - 0.35) / 0.3
-    far = far * like_skin.clamp(0, 1)
-    result = (1 - far) * color + far * usual
+    # What goes on from dark hair stays hair: by the nearest colour that was seen, since the mean of
+    # all around fades to skin within a finger's width.
+    nearest = _nearest(color, known, _chart_of(skin, source))
+    like_skin = (nearest.mean(-1, keepdim=True) / usual.mean().clamp(min=1e-3) - 0.35) / 0.3
+    like_skin = like_skin.clamp(0, 1)
+    far = far * like_skin
+    base = like_skin * color + (1 - like_skin) * nearest
+    result = (1 - far) * base + far * usual
     grain = torch.from_numpy(_grain(color, source, size))
     near = torch.from_numpy(np.clip(distance / (0.004 * size), 0, 1))
     result = result * torch.exp(grain * near)[..., None]
     return torch.where((skin & ~known)[..., None], result, color)
+
+
+def _chart_of(skin: Tensor, face: Tensor) -> Tensor:
+    """The connected part (S, S) bool of the skin in which most of the face lies."""
+    _, labels = cv2.connectedComponents(skin.byte().numpy(), connectivity=8)
+    own = np.bincount(labels[face.numpy()])
+    return torch.from_numpy(labels == int(own.argmax())) & skin
+
+
+def _nearest(color: Tensor, known: Tensor, chart: Tensor) -> Tensor:
+    """In a chart the colour (S, S, 3) of its nearest known place, without grain; else as given."""
+    size = len(color)
+    source = known & chart
+    share = source.float().numpy()
+    sigma = max(0.5, 0.004 * size)
+    smooth = cv2.GaussianBlur(color.numpy() * share[..., None], (0, 0), sigma)
+    smooth /= np.maximum(cv2.GaussianBlur(share, (0, 0), sigma), 1e-3)[..., None]
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~source).byte().numpy(), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    table = np.zeros((int(labels.max()) + 1, 3), np.float32)
+    inside = source.numpy()
+    table[labels[inside]] = smooth[inside]
+    # The farther, the softer: neighbours with other nearest places are no edge.
+    near, far = (cv2.GaussianBlur(table[labels], (0, 0), s * size) for s in (0.006, 0.04))
+    share = np.clip(distance / (0.08 * size), 0, 1)[..., None]
+    spread = torch.from_numpy(((1 - share) * near + share * far).astype(np.float32))
+    return torch.where(chart[..., None], spread, color)
 
 
 def _grain(color: Tensor, source: Tensor, size: int) -> np.ndarray:

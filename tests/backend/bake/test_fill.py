@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from backend.bake.color import linear_to_srgb8, srgb8_to_linear
+from backend.bake.complete import complete_smoothly, statistical_skin
 from backend.bake.fill import match_tone, pad_alpha, pull_push, sample_known
 
 
@@ -67,3 +68,25 @@ def test_srgb_round_trip_is_exact() -> None:
     linear = torch.from_numpy(srgb8_to_linear(levels.numpy()))
     assert torch.equal(linear_to_srgb8(linear), levels)
     assert abs(float(linear[188]) - 0.503) < 1e-3
+
+
+def test_hair_goes_on_as_hair_beside_skin_that_goes_on_as_skin() -> None:
+    size = 256
+    skin = torch.ones(size, size, dtype=torch.bool)
+    known = torch.zeros(size, size, dtype=torch.bool)
+    known[96:200, 80:176] = True
+    color = torch.full((size, size, 3), 0.4)
+    # The upper rim of what was seen is dark hair; all around it is unknown.
+    color[:116] = 0.02
+    color = color * known[..., None]
+    filled = complete_smoothly(color, skin, known)
+    face = known.clone()
+    face[:120] = False
+    result = statistical_skin(filled, skin, known, face).mean(-1)
+    assert float(result[40:90, 110:146].max()) < 0.15
+    assert float(result[215:250, 110:146].min()) > 0.25
+    # Another chart takes nothing from this one.
+    apart = skin.clone()
+    apart[60:66] = False
+    beyond = statistical_skin(filled, apart, known, face).mean(-1)
+    torch.testing.assert_close(beyond[120:], result[120:])
