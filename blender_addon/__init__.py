@@ -9,15 +9,15 @@ so that the other modules can be used without Blender.
 
 def register() -> None:
     """Add Mien's classes to Blender."""
-    from . import operators, panels, preferences, properties, result, retarget
+    from . import live, operators, panels, preferences, properties, result, retarget
 
-    for module in (properties, result, preferences, operators, panels, retarget):
+    for module in (properties, result, preferences, operators, panels, retarget, live):
         module.register()
 
 
 def unregister() -> None:
     """Stop what runs and take the classes away again."""
-    from . import operators, panels, preferences, properties, result, retarget
+    from . import live, operators, panels, preferences, properties, result, retarget
 
-    for module in (retarget, panels, operators, preferences, result, properties):
+    for module in (live, retarget, panels, operators, preferences, result, properties):
         module.unregister()

@@ -16,8 +16,9 @@ from backend.head.landmarks import layout
 from .observations import undistort
 from .posed_points import PosedPoints
 from .realtime.energy import FrameEnergy, FrameState, minimise_frame
-from .realtime.fitter import cold_start, frame_fit, observe
+from .realtime.fitter import LEAST_SEEN, cold_start, frame_fit
 from .realtime.points import FramePoints
+from .realtime.step import observe
 from .realtime.turning import exponential
 from .settings import FitSettings, FrameFit
 
@@ -56,13 +57,15 @@ def fit_frame(
     centre = np.array(settings.principal_point or ((width - 1) / 2, (height - 1) / 2))
     if any(settings.distortion):
         seen = undistort(seen, centre, focal, settings.distortion)
-    seen, sigma, size = observe(seen, given, settings.sigma_floor)
-    if size is None:
+    seen, precision, size = observe(seen, given, settings.sigma_floor, LEAST_SEEN)
+    if size < 0:
         raise NoFaceError("the frame has no face to fit")
     points = _points(head, layout_name)
     if identity is not None:
         points = points.of_person(np.asarray(identity, np.float64))
-    energy = FrameEnergy.of(points, settings, focal, centre, seen, sigma, settings.robust_sigmas)
+    energy = FrameEnergy.of(
+        points, settings, focal, centre, seen, precision, settings.robust_sigmas
+    )
     state = None if previous is None else _resume(energy, previous, size)
     if state is None:
         found = cold_start(energy, COLD_ITERATIONS)

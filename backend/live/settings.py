@@ -23,5 +23,7 @@ class LiveSettings:
     looks at the landmarks alone, unless the face moves quickly. 1 for full looks only."""
     precision: Literal["fast", "exact"] = "fast"
     """"fast" lets processors that have bfloat16 use it; "exact" computes in 32 bits."""
+    field_of_view_deg: Annotated[float | None, tyro.conf.arg(metavar="DEGREES")] = None
+    """The camera's horizontal field of view, where it is known, in place of a focal length."""
     focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Focal length in pixels of the full-size image; solved while following where not given."""

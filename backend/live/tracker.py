@@ -19,8 +19,10 @@ from backend.detect import FaceLandmarks
 from backend.detect.choice import load_detector
 from backend.detect.window_detector import FindSettings, WindowDetector
 from backend.detect.windows import Window, roi
+from backend.errors import BadInputError
 from backend.fit import FitSettings
 from backend.fit.realtime import LiveFit, RealtimeFitter, RealtimeSettings
+from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
 
 from .landmark_rows import LAYOUT
@@ -49,6 +51,19 @@ class LiveFrame:
     """Seconds of each, by the tracker's clock."""
 
 
+def known_focal_px(settings: LiveSettings, image_size: tuple[int, int]) -> float | None:
+    """The given focal length in pixels of pictures (W, H); None where it is solved.
+
+    Raises: BadInputError.
+    """
+    angle = settings.field_of_view_deg
+    if angle is None:
+        return settings.focal_px
+    if settings.focal_px is not None or not 1 < angle < 170:
+        raise BadInputError("Give a focal length, or a field of view of 1 to 170 degrees.")
+    return focal_from_field_of_view(math.radians(angle), image_size[0])
+
+
 class LiveTracker:
     """Follows one face, in bounded time a frame."""
 
@@ -64,11 +79,10 @@ class LiveTracker:
         assert isinstance(finder, WindowDetector)
         finder.prepare()
         self.finder = finder
+        energy = FitSettings(focal_px=known_focal_px(self.settings, image_size))
         self.fitter = RealtimeFitter(
-            head, LAYOUT, image_size,
-            RealtimeSettings(energy=FitSettings(focal_px=self.settings.focal_px)),
-            rows=self.graph.rows,
-        )  # fmt: skip
+            head, LAYOUT, image_size, RealtimeSettings(energy=energy), rows=self.graph.rows
+        )
         self.looks = 0
         """At windows so far."""
         self._clock = clock

@@ -21,6 +21,7 @@ from .energy import FrameEnergy, FrameState, Minimum, minimise_frame
 from .person import Person, rescaled
 from .points import N_POSE, FramePoints
 from .settings import RealtimeSettings
+from .step import INTERVAL, observe, warm_step
 from .turning import exponential, logarithm
 
 Array = NDArray[np.float64]
@@ -50,6 +51,16 @@ class LiveFit:
     """Median distance of landmarks and solved head, as a share of the face's size."""
 
 
+@dataclass(frozen=True)
+class _Solved:
+    """A frame's minimum, its landmarks, and how far they are off as a share of the face."""
+
+    state: FrameState
+    cost: float
+    pixels: Array
+    error: float
+
+
 class RealtimeFitter:
     """Fits the frames of one face one after the other, in bounded time."""
 
@@ -77,15 +88,20 @@ class RealtimeFitter:
         self._weight = energy.landmark_weight * LANDMARKS_OF_WEIGHT / len(mean)
         given = None if identity is None else np.asarray(identity, np.float64)
         self.person = Person(mean, head.identity_prior, self.settings, focal, given, self._energy)
-        self._rigid = mean
+        blank = self._energy(mean, focal, np.zeros((len(mean), 2)), np.ones(len(mean)))
+        self._numbers, self._joint_weights = blank.numbers(), blank.joint_weights
+        s = self.settings
+        self._values = np.array([
+            s.temporal_weight * MOVING_OF_WEIGHT / len(mean), s.smoothness_weight, s.momentum,
+            s.moving_percent, s.near, 1.0, energy.sigma_floor, LEAST_SEEN, LOOSE_SIGMAS, FAR_SIGMAS,
+        ])  # fmt: skip
         self._state: FrameState | None = None
         self._focal_of_state = focal
         self._pixels: Array | None = None
         self._motion = np.zeros((len(mean), 2))
-        self._size = 1.0
+        self._speed = math.inf
         self._missed = 0
         self._since_update = 0
-        self._n_fitted = 0
 
     @property
     def identity(self) -> NDArray[np.float32]:
@@ -100,8 +116,7 @@ class RealtimeFitter:
 
     def speed(self) -> float:
         """Median motion of the landmarks in the last frame, as a share of the face's size."""
-        square = np.einsum("ij,ij->i", self._motion, self._motion)
-        return math.sqrt(float(np.median(square))) / self._size
+        return self._speed
 
     def miss(self) -> None:
         """A frame went by without the face."""
@@ -122,113 +137,97 @@ class RealtimeFitter:
 
         interval: frames since the last one: more where some were dropped.
         """
-        s = self.settings
-        seen, sigma, size = observe(landmarks_2d, landmark_sigma, s.energy.sigma_floor)
-        if size is None:
+        seen, precision, size = observe(
+            np.asarray(landmarks_2d, np.float64), np.asarray(landmark_sigma, np.float64),
+            self.settings.energy.sigma_floor, LEAST_SEEN,
+        )  # fmt: skip
+        if size < 0:
             self.miss()
             return None
-        state = self._resume(seen, sigma, size)
-        is_cold = state is None
-        energy = self._energy(self.person.points, self.person.focal_px, seen, sigma)
-        if state is None:
-            found = cold_start(energy, s.cold_iterations)
-        else:
-            assert self._pixels is not None
-            steps = interval + self._missed
-            away = seen - self._pixels - s.momentum * steps * self._motion
-            linked = self._linked(energy, away, size, steps)
-            state = self._aligned(energy, state, away)
-            found = minimise_frame(linked, state, s.iterations, s.tolerance)
-        if not math.isfinite(found.cost):
+        steps = interval + self._missed
+        solved = self._warm(seen, precision, size, steps)
+        is_cold = solved is None
+        if solved is None:
+            solved = self._cold(seen, precision, size)
+        if solved is None:
             self.forget()
             return None
-        return self._take(energy, found, size, interval, is_cold)
+        return self._take(solved, seen, precision, size, steps, is_cold)
 
     def warm_up(self) -> None:
         """Let the kernels be compiled, or fetched from the disk, before the first frame."""
-        points = self.person.points
+        points, focal = self.person.points, self.person.focal_px
         middle = np.array([0.0, 0.0, 0.6]) - points.neutral.mean(0)
-        state = FrameState(
-            np.zeros(points.basis.shape[1]), np.repeat(np.eye(3)[None], 4, axis=0), middle
-        )
-        focal = self.person.focal_px
-        sigma = np.ones(len(points))
-        energy = self._energy(points, focal, np.zeros((len(points), 2)), sigma)
-        energy = replace(energy, landmarks_2d=energy.pixels(state))
-        frame_fit(minimise_frame(energy, state, 1, 0.0).state, focal, 0.0)
+        still = np.zeros(points.basis.shape[1]), np.repeat(np.eye(3)[None], 4, axis=0), middle
+        energy = self._energy(points, focal, np.zeros((len(points), 2)), np.ones(len(points)))
+        self._state = FrameState(*still)
+        self._pixels = energy.pixels(self._state)
+        observe(self._pixels, np.ones(len(points)), 0.006, LEAST_SEEN)
+        self._warm(self._pixels, np.ones(len(points)), float(np.ptp(self._pixels)), 1.0)
+        frame_fit(self._state, focal, 0.0)
+        self.forget()
 
-    def _resume(self, seen: Array, sigma: Array, size: float) -> FrameState | None:
-        """The last frame's parameters where they are near enough."""
+    def _warm(self, seen: Array, precision: Array, size: float, steps: float) -> _Solved | None:
+        """From the last frame, `steps` frames ago; None where it is not near enough."""
         if self._state is None or self._pixels is None:
             return None
-        known = np.isfinite(sigma)
-        away = np.linalg.norm(seen[known] - self._pixels[known], axis=1)
-        if float(np.median(away)) > self.settings.near * size:
+        s, p, focal = self.settings, self.person.points, self.person.focal_px
+        state = self._state
+        if focal != self._focal_of_state:
+            state = rescaled(state, self._focal_of_state, focal)
+        numbers, values = self._numbers.copy(), self._values
+        numbers[0], values[INTERVAL] = focal, steps
+        found = warm_step(
+            p.neutral, p.basis, p.skin, p.share, p.columns, p.centres, seen, precision, size,
+            self._pixels, self._motion, self._joint_weights, numbers, values, state.expression,
+            state.rotmat, state.translation, s.iterations, s.tolerance,
+        )  # fmt: skip
+        is_near, expression, rotmat, translation, cost, _, pixels, error, speed = found
+        if not is_near or not math.isfinite(cost):
             return None
-        return rescaled(self._state, self._focal_of_state, self.person.focal_px)
+        self._speed = speed
+        return _Solved(FrameState(expression, rotmat, translation), cost, pixels, error)
+
+    def _cold(self, seen: Array, precision: Array, size: float) -> _Solved | None:
+        """By PnP; None where nothing comes of it."""
+        person = self.person
+        energy = self._energy(person.points, person.focal_px, seen, precision)
+        found = cold_start(energy, self.settings.cold_iterations)
+        if not math.isfinite(found.cost):
+            return None
+        pixels = energy.pixels(found.state)
+        error = np.linalg.norm((pixels - seen)[precision > 0], axis=1)
+        self._speed = math.inf
+        return _Solved(found.state, found.cost, pixels, float(np.median(error)) / size)
 
     def _energy(
-        self, points: FramePoints, focal_px: float, seen: Array, sigma: Array
+        self, points: FramePoints, focal_px: float, seen: Array, precision: Array
     ) -> FrameEnergy:
         energy = self.settings.energy
         made = FrameEnergy.of(
-            points, energy, focal_px, self.centre, seen, sigma, energy.robust_sigmas
+            points, energy, focal_px, self.centre, seen, precision, energy.robust_sigmas
         )
         return replace(made, landmark_weight=self._weight)
 
-    def _linked(
-        self, energy: FrameEnergy, away: Array, size: float, interval: float
-    ) -> FrameEnergy:
-        """With what the last frame says of this one; away (L,2): landmarks less what it expects."""
-        s = self.settings
-        assert self._state is not None and self._pixels is not None
-        count = len(self._pixels)
-        unit = 0.01 * size
-        # What moves need not be held still, nor may it lag: the face as a whole, or one lid.
-        moved = np.sqrt(np.einsum("ij,ij->i", away, away)) / unit
-        known = energy.precision > 0
-        moved = np.maximum(np.where(known, moved, 0.0), float(np.median(moved[known])))
-        weight = s.temporal_weight * MOVING_OF_WEIGHT / count / unit**2 / interval
-        free = 1.0 / (1.0 + np.square(moved / s.moving_percent))
-        return replace(
-            energy, gain=weight * np.square(free),
-            expected=self._pixels + s.momentum * interval * self._motion,
-            last_expression=self._state.expression,
-            smoothness_weight=s.smoothness_weight / interval * float(np.median(free)),
-        )  # fmt: skip
-
-    def _aligned(self, energy: FrameEnergy, state: FrameState, away: Array) -> FrameState:
-        """The start moved as a whole where it is so far off that robust landmarks would let go."""
-        error = np.sqrt(np.einsum("ij,ij->i", away, away)) * energy.precision
-        if float(np.median(error)) < FAR_SIGMAS:
-            return state
-        n = len(state.expression)
-        loose = replace(energy, robust=LOOSE_SIGMAS, joint_weights=1e6 * energy.joint_weights)
-        return minimise_frame(loose, state, 3, 1e-2, slice(n, n + N_POSE)).state
-
     def _take(
-        self, energy: FrameEnergy, found: Minimum, size: float, interval: float, is_cold: bool
-    ) -> LiveFit:
-        state = found.state
-        pixels = energy.pixels(state)
+        self, solved: _Solved, seen: Array, precision: Array, size: float, steps: float,
+        is_cold: bool,
+    ) -> LiveFit:  # fmt: skip
         if self._pixels is not None and not is_cold:
-            self._motion = (pixels - self._pixels) / (interval + self._missed)
+            self._motion = (solved.pixels - self._pixels) / steps
         else:
-            self._motion = np.zeros_like(pixels)
-        self._state, self._pixels, self._missed = state, pixels, 0
-        self._focal_of_state, self._size = energy.focal_px, size
-        known = energy.precision > 0
-        error = np.linalg.norm((pixels - energy.landmarks_2d)[known], axis=1)
+            self._motion = np.zeros_like(solved.pixels)
+        self._state, self._pixels, self._missed = solved.state, solved.pixels, 0
+        focal = self._focal_of_state = self.person.focal_px
         fit = LiveFit(
-            frame_fit(state, energy.focal_px, found.cost), pixels, self.person.version, is_cold,
-            float(np.median(error)) / size,
+            frame_fit(solved.state, focal, solved.cost), solved.pixels, self.person.version,
+            is_cold, solved.error,
         )  # fmt: skip
-        self._n_fitted += 1
         if not self.person.is_fixed:
-            self._learn(energy, state, size)
+            self._learn(seen, precision, solved.state, size)
         return fit
 
-    def _learn(self, energy: FrameEnergy, state: FrameState, size: float) -> None:
+    def _learn(self, seen: Array, precision: Array, state: FrameState, size: float) -> None:
         """Now and then: the person and the camera."""
         s, person = self.settings, self.person
         self._since_update += 1
@@ -236,29 +235,8 @@ class RealtimeFitter:
         if person.keys and self._since_update < wait:
             return
         self._since_update = 0
-        with np.errstate(divide="ignore"):
-            sigma = 1.0 / energy.precision
-        person.consider(energy.landmarks_2d, sigma, state, size)
+        person.consider(seen, precision, state, size)
         person.update()
-
-
-def observe(
-    landmarks_2d: ArrayLike, landmark_sigma: ArrayLike, floor: float
-) -> tuple[Array, Array, float | None]:
-    """Landmarks (L,2) without NaN, sigma (L,) infinite where there is none, the face's size.
-
-    floor: least sigma as a share of the size. The size is None with too few landmarks.
-    """
-    seen = np.array(landmarks_2d, np.float64)
-    sigma = np.array(landmark_sigma, np.float64)
-    usable = np.isfinite(seen).all(1) & np.isfinite(sigma) & (sigma > 0)
-    if usable.mean() < LEAST_SEEN:
-        return seen, sigma, None
-    middle = seen[usable].mean(0)
-    seen[~usable] = middle
-    size = 3.0 * math.sqrt(float(((seen[usable] - middle) ** 2).sum(1).mean()))
-    sigma = np.where(usable, np.maximum(sigma, floor * size), np.inf)
-    return seen, sigma, size
 
 
 def cold_start(energy: FrameEnergy, iterations: int) -> Minimum:
@@ -266,7 +244,7 @@ def cold_start(energy: FrameEnergy, iterations: int) -> Minimum:
     p = energy.points
     (cx, cy), f = energy.centre, energy.focal_px
     with np.errstate(divide="ignore"):
-        sigma = 1.0 / energy.precision
+        sigma = 1.0 / energy.precision  # infinite where there is none: last of all
     K = np.array([[f, 0, cx], [0, f, cy], [0, 0, 1.0]])
     rotvec, translation = start.solve_pose(p.neutral, energy.landmarks_2d, sigma, K)
     rotmat = np.repeat(np.eye(3)[None], 4, axis=0)

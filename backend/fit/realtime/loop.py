@@ -1,15 +1,16 @@
-"""The whole minimisation of a frame in one compiled function.
+"""The whole minimisation of a frame in one function, compiled where numba is installed.
 
-The same steps as `energy.minimise_frame` takes without numba, to which a test holds it: here
-the interpreter between the kernels would cost more than they do.
+Without numba the same function runs on the kernels' array versions; a test holds the two to each
+other. With it, the interpreter between the kernels would cost more than they do.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
-from .compiled import compiled
+from .compiled import IS_COMPILED, compiled
 from .kernel import accumulate, carry, project
 from .turning import joint_terms, turn
 
@@ -21,8 +22,7 @@ FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e-6, 1e3
 RIDGE = 1e-9
 
 
-@compiled
-def pixel_terms(
+def _pixel_terms_loop(
     pixels: Array, landmarks: Array, precision: Array, gain: Array, expected: Array,
     numbers: Array, gradient: Array, curvature: Array,
 ) -> float:  # fmt: skip
@@ -48,8 +48,7 @@ def pixel_terms(
     return cost
 
 
-@compiled
-def own_terms(
+def _own_terms_loop(
     expression: Array, last: Array, rotmat: Array, joint_weights: Array, numbers: Array,
     matrix: Array, vector: Array,
 ) -> float:  # fmt: skip
@@ -71,8 +70,7 @@ def own_terms(
     return cost
 
 
-@compiled
-def damped_step(matrix: Array, vector: Array, damping: float, first: int, last: int) -> Array:
+def _damped_step_loop(matrix: Array, vector: Array, damping: float, first: int, last: int) -> Array:
     """-(H + damping diag H)^-1 g of the columns first to last; empty where H is not positive."""
     size = last - first
     factor = np.empty((size, size))
@@ -103,6 +101,63 @@ def damped_step(matrix: Array, vector: Array, damping: float, first: int, last: 
     return step
 
 
+def pixel_terms_arrays(
+    pixels: Array, landmarks: Array, precision: Array, gain: Array, expected: Array,
+    numbers: Array, gradient: Array, curvature: Array,
+) -> float:  # fmt: skip
+    """The same as `_pixel_terms_loop` in a few operations on whole arrays."""
+    error = (pixels - landmarks) * precision[:, None]
+    square = np.einsum("ij,ij->i", error, error)
+    limit = numbers[ROBUST] ** 2
+    share = limit / (limit + square)
+    moved = pixels - expected
+    if len(curvature):
+        pull = 0.5 * numbers[LANDMARK] * share * share * precision
+        gradient[:] = pull[:, None] * error + gain[:, None] * moved
+        curvature[:] = pull * precision + gain
+    still = gain @ np.einsum("ij,ij->i", moved, moved)
+    return float(0.5 * numbers[LANDMARK] * (share @ square) + still)
+
+
+def own_terms_arrays(
+    expression: Array, last: Array, rotmat: Array, joint_weights: Array, numbers: Array,
+    matrix: Array, vector: Array,
+) -> float:  # fmt: skip
+    """The same as `_own_terms_loop` in a few operations on whole arrays."""
+    n = len(expression)
+    excess = expression - expression.clip(0.0, 1.0)
+    change = expression - last
+    cost = joint_terms(rotmat, joint_weights, matrix, vector, n + 3)
+    cost += numbers[EXPRESSION] * float(expression @ expression)
+    cost += numbers[RANGE] * float(excess @ excess) + numbers[SMOOTHNESS] * float(change @ change)
+    if len(vector):
+        vector[:n] += numbers[EXPRESSION] * expression + numbers[RANGE] * excess
+        vector[:n] += numbers[SMOOTHNESS] * change
+        diagonal = matrix.ravel()[: n * len(vector) : len(vector) + 1]
+        diagonal += numbers[EXPRESSION] + numbers[SMOOTHNESS] + numbers[RANGE] * (excess != 0.0)
+    return cost
+
+
+def damped_step_arrays(
+    matrix: Array, vector: Array, damping: float, first: int, last: int
+) -> Array:
+    """The same as `_damped_step_loop` by LAPACK."""
+    held = matrix[first:last, first:last].copy()
+    diagonal = held.ravel()[:: len(held) + 1]
+    diagonal += damping * diagonal + RIDGE
+    _, solution, info = lapack.dposv(held, vector[first:last], lower=True)
+    if info != 0:
+        return np.zeros(0)
+    step = np.zeros(len(vector))
+    step[first:last] = -solution
+    return step
+
+
+pixel_terms = compiled(_pixel_terms_loop) if IS_COMPILED else pixel_terms_arrays
+own_terms = compiled(_own_terms_loop) if IS_COMPILED else own_terms_arrays
+damped_step = compiled(_damped_step_loop) if IS_COMPILED else damped_step_arrays
+
+
 @compiled
 def minimise_loop(
     neutral: Array, basis: Array, skin: Array, share: Array, columns: NDArray[np.int64],
@@ -110,7 +165,11 @@ def minimise_loop(
     last_expression: Array, joint_weights: Array, numbers: Array, expression: Array,
     rotmat: Array, translation: Array, iterations: int, tolerance: float, first: int, last: int,
 ) -> tuple[Array, Array, Array, float, int]:  # fmt: skip
-    """Expression, rotations, translation, cost and iterations; see `energy.minimise_frame`."""
+    """Expression, rotations, translation, cost and iterations.
+
+    Columns first to last may move. A step that raises the cost is rejected and the damping raised;
+    it ends when an iteration lowers the cost by less than the share `tolerance` of it.
+    """
     n = len(expression)
     count = len(neutral)
     focal = numbers[FOCAL]

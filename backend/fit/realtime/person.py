@@ -38,8 +38,8 @@ class Key:
     """A frame of the window."""
 
     landmarks_2d: Array
-    sigma: Array
-    """(L,) pixels, infinite where there is no landmark."""
+    precision: Array
+    """(L,) 1 / sigma in 1/pixel, 0 where there is no landmark."""
     state: FrameState
     shape: Array
     """(L,2) landmarks about their mean over the face's size."""
@@ -61,7 +61,7 @@ class Person:
         self, points: FramePoints, prior: GaussianMixture, settings: RealtimeSettings,
         focal_px: float, identity: Array | None, energy: Callable[..., FrameEnergy],
     ) -> None:  # fmt: skip
-        """energy: makes a frame's energy of points, focal length, landmarks and sigma."""
+        """energy: makes a frame's energy of points, focal length, landmarks and precision."""
         self.settings = settings
         self.prior = GaussianMixture(
             prior.weights.double(), prior.means.double(), prior.precision_chol.double()
@@ -93,15 +93,17 @@ class Person:
         """Whether there is nothing to solve."""
         return not self.settings.solve_identity and self.settings.energy.focal_px is not None
 
-    def consider(self, landmarks_2d: Array, sigma: Array, state: FrameState, size: float) -> bool:
+    def consider(
+        self, landmarks_2d: Array, precision: Array, state: FrameState, size: float
+    ) -> bool:
         """Take a fitted frame into the window where it says something new; size in pixels."""
-        seen = np.isfinite(sigma)
-        doubt = float(np.median(sigma[seen])) / size
+        seen = precision > 0
+        doubt = 1.0 / (float(np.median(precision[seen])) * size)
         shape = (landmarks_2d - landmarks_2d[seen].mean(0)) / size
         shape[~seen] = 0.0
         if self.keys and doubt > DOUBTFUL * float(np.median([key.doubt for key in self.keys])):
             return False
-        key = Key(landmarks_2d, sigma, state, shape, doubt, self.focal_px, self.values.copy())
+        key = Key(landmarks_2d, precision, state, shape, doubt, self.focal_px, self.values.copy())
         distance = [_distance(shape, other.shape) for other in self.keys]
         if len(self.keys) < self.settings.key_frames:
             if distance and min(distance) < self.settings.novelty:
@@ -146,7 +148,7 @@ class Person:
         return first, least
 
     def _linearise(self, key: Key) -> None:
-        energy = self._energy(self.points, self.focal_px, key.landmarks_2d, key.sigma)
+        energy = self._energy(self.points, self.focal_px, key.landmarks_2d, key.precision)
         state = rescaled(key.state, key.focal_px, self.focal_px)
         key.state = minimise_frame(energy, state, 2, 1e-3).state
         key.focal_px = self.focal_px

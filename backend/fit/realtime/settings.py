@@ -13,7 +13,7 @@ class RealtimeSettings:
 
     energy: FitSettings = field(default_factory=FitSettings)
     """Weights of the terms that a frame has in a shot, too; focal length or where it starts."""
-    temporal_weight: float = 0.1
+    temporal_weight: float = 0.6
     """Weight of the squared motion of landmarks since the last frame, less what is foreseen of
     it, in units of 1 % of the face."""
     smoothness_weight: float = 1.0
@@ -21,7 +21,7 @@ class RealtimeSettings:
     momentum: float = 0.5
     """Share of the last frame's motion that the temporal term takes to go on: without it what
     moves lags behind, with all of it the noise of two frames comes in."""
-    moving_percent: float = 1.0
+    moving_percent: float = 0.8
     """Distance of a landmark from where it is expected, in per cent of the face, at which the
     temporal term counts a quarter: what rests is held still, what moves does not lag."""
     iterations: int = 4

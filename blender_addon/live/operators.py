@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start and stop live tracking and its recording; a timer carries frames into the scene."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import bpy
+
+from .. import backend_process
+from ..backend_process import BackendError
+from ..runtime import preferences, redraw
+from ..shot import HeadModel
+from .drive import apply_pose, build_head, write_recording
+from .stream import LiveStream
+
+POLL_S = 0.015
+"""Between two looks at what has come."""
+HEAD_EVERY_S = 5.0
+"""Least time between two shapes of the head: each costs about as much as some frames."""
+
+
+class LiveRun:
+    """One live run in one scene."""
+
+    def __init__(self, scene: bpy.types.Scene, stream: LiveStream) -> None:
+        self.scene_name = scene.name
+        self.stream = stream
+        self.model: HeadModel | None = None
+        self.error = ""
+        self.is_finished = False
+        self._head_at = -HEAD_EVERY_S
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether frames are kept."""
+        return self.stream.is_recording
+
+    @property
+    def status(self) -> str:
+        """How it goes, for a person."""
+        stream = self.stream
+        if not stream.frames:
+            return "Opening the camera…"
+        kept = f", {len(stream.recorded)} recorded" if self.is_recording else ""
+        face = "" if stream.is_found else ", no face"
+        return (
+            f"{stream.frames} frames{face}, {stream.latency_ms:.0f} ms behind, "
+            f"{stream.dropped} dropped{kept}"
+        )
+
+    def step(self) -> bool:
+        """Carry what has come into the scene; returns whether the run has ended."""
+        if self.is_finished:
+            return True
+        stream, scene = self.stream, bpy.data.scenes.get(self.scene_name)
+        has_frame = stream.poll()
+        if scene is None:
+            self.finish()
+            return True
+        self._update_head(scene)
+        collection = scene.mien_live.collection
+        if has_frame and stream.newest is not None and collection is not None:
+            if not apply_pose(collection, stream.expression_names, stream.newest):
+                scene.mien_live.collection = None
+                self._head_at = -HEAD_EVERY_S
+        if stream.is_finished:
+            self.error = stream.problem
+            self.finish()
+        return self.is_finished
+
+    def record(self) -> None:
+        """Keep frames from now on."""
+        self.stream.recorded = []
+        self.stream.is_recording = True
+
+    def end_recording(self) -> int:
+        """Write what was kept as actions; returns the number of frames."""
+        stream, scene = self.stream, bpy.data.scenes.get(self.scene_name)
+        stream.is_recording = False
+        poses, stream.recorded = stream.recorded, []
+        if not poses or self.model is None or scene is None:
+            return 0
+        settings = scene.mien_live
+        settings.collection = write_recording(
+            scene, settings.collection, self.model, poses, stream.image_size, stream.frame_rate
+        )
+        return len(poses)
+
+    def finish(self) -> int:
+        """End the run; returns the frames of a recording that was under way."""
+        if self.is_finished:
+            return 0
+        self.is_finished = True
+        self.stream.stop()
+        recorded = self.end_recording() if self.is_recording else 0
+        self.stream.close()
+        return recorded
+
+    def _update_head(self, scene: bpy.types.Scene) -> None:
+        stream, settings = self.stream, scene.mien_live
+        now = time.monotonic()
+        has_new = stream.head_file is not None or settings.collection is None
+        is_due = now - self._head_at >= HEAD_EVERY_S and not self.is_recording
+        if stream.newest is None or not has_new or not is_due:
+            return
+        self.model = stream.take_head() or self.model
+        if self.model is None:
+            return
+        self._head_at = now
+        settings.collection = build_head(
+            scene, settings.collection, self.model, stream.newest, stream.image_size
+        )
+
+
+_runs: list[LiveRun] = []
+
+
+def live_run() -> LiveRun | None:
+    """The run of this Blender, or the last one."""
+    return _runs[-1] if _runs else None
+
+
+def start_live(context: bpy.types.Context) -> LiveRun:
+    """Start following. Raises `BackendError`."""
+    settings, scene = context.scene.mien_live, context.scene
+    command = backend_process.find_backend(bpy.path.abspath(preferences(context).backend_path))
+    source = settings.source.strip()
+    path = Path(bpy.path.abspath(source))
+    arguments = ["--detector", settings.detector]
+    if settings.use_focal:
+        arguments += ["--field-of-view-deg", f"{settings.field_of_view * 57.29577951:.3f}"]
+    try:
+        stream = LiveStream(command, str(path) if path.is_file() else source, arguments)
+    except OSError as error:
+        raise BackendError(f"{command[0]} cannot be started: {error}.") from error
+    _runs[:] = [LiveRun(scene, stream)]
+    return _runs[0]
+
+
+def poll_live() -> float | None:
+    """One look; returns when to look again, as Blender's timers want it."""
+    run = live_run()
+    if run is None or run.step():
+        redraw()
+        return None
+    redraw()
+    return POLL_S
+
+
+class MIEN_OT_live(bpy.types.Operator):
+    """Follow a face from a camera or a clip, and let the head in the scene follow it"""
+
+    bl_idname = "mien.live"
+    bl_label = "Start"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Start."""
+        run = live_run()
+        if run is not None and not run.is_finished:
+            self.report({"ERROR"}, "A face is being followed already.")
+            return {"CANCELLED"}
+        try:
+            start_live(context)
+        except BackendError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if not bpy.app.timers.is_registered(poll_live):
+            bpy.app.timers.register(poll_live)
+        return {"FINISHED"}
+
+
+class MIEN_OT_live_stop(bpy.types.Operator):
+    """Stop following; a recording that is under way is kept"""
+
+    bl_idname = "mien.live_stop"
+    bl_label = "Stop"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Stop."""
+        run = live_run()
+        if run is None or run.is_finished:
+            return {"CANCELLED"}
+        frames = run.finish()
+        if frames:
+            self.report({"INFO"}, f"{frames} frames recorded")
+        return {"FINISHED"}
+
+
+class MIEN_OT_live_record(bpy.types.Operator):
+    """Begin to record, or write what was recorded as actions of head and rig"""
+
+    bl_idname = "mien.live_record"
+    bl_label = "Record"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Begin or end."""
+        run = live_run()
+        if run is None or run.is_finished:
+            self.report({"ERROR"}, "Start following first.")
+            return {"CANCELLED"}
+        if not run.is_recording:
+            run.record()
+            return {"FINISHED"}
+        frames = run.end_recording()
+        self.report({"INFO"}, f"{frames} frames recorded")
+        # Curves of the recording would hold what is set live.
+        run.finish()
+        return {"FINISHED"}
+
+
+CLASSES = (MIEN_OT_live, MIEN_OT_live_stop, MIEN_OT_live_record)
+
+
+def register() -> None:
+    """Add the operators."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    """End what runs and take the operators away."""
+    run = live_run()
+    if run is not None:
+        run.finish()
+    _runs.clear()
+    if bpy.app.timers.is_registered(poll_live):
+        bpy.app.timers.unregister(poll_live)
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)
