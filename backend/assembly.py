@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -87,6 +87,21 @@ def assemble_track(
     )
 
 
+def with_frames(track: Track, frames: Mapping[int, FrameResult]) -> Track:
+    """The track with the motion of some rows replaced; what was seen of them stays."""
+    change: dict[str, Any] = {}
+    for name in ("vertices", "expression", "head_pose", "eye_rotation", "joint_rotations",
+                 "translation", "focal_px", "K"):  # fmt: skip
+        array = np.array(getattr(track, name))
+        for row, frame in frames.items():
+            if name == "K":
+                array[row, [0, 1], [0, 1]] = frame.focal_px
+            else:
+                array[row] = getattr(frame, name)
+        change[name] = array
+    return replace(track, **change)
+
+
 def _known(known: Known) -> dict[str, Any]:
     result: dict[str, Any] = {"constraints": known.constraints, "person": known.person}
     if known.focal_sd_percent is not None:
@@ -144,15 +159,7 @@ class ResultCollector:
         """
         change: dict[str, Any] = {} if constraints is None else {"constraints": constraints}
         rows = {int(frame): row for row, frame in enumerate(base.frame_index)}
-        for name in ("vertices", "expression", "head_pose", "eye_rotation", "joint_rotations",
-                     "translation", "focal_px", "K"):  # fmt: skip
-            array = np.array(getattr(base, name))
-            for index, frame in self.frames.items():
-                if name == "K":
-                    array[rows[index], [0, 1], [0, 1]] = frame.focal_px
-                else:
-                    array[rows[index]] = getattr(frame, name)
-            change[name] = array
+        base = with_frames(base, {rows[index]: frame for index, frame in self.frames.items()})
         if self.model is not None:
             change |= {
                 "identity": self.model.identity,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend.assembly import Known, assemble_track
+from backend.assembly import Known, assemble_track, with_frames
 from backend.constraints import check_constraints, firm, fit_constraints, from_text, to_text
 from backend.errors import BadInputError
 from backend.events import FrameMotion, frame_result, model_result
@@ -89,7 +89,7 @@ def refine_track(
         for frame in frames.values():
             report.result(frame)
         solved = replace(solved, fit=fit)
-        track = _assembled(solved, fit, solved.person, wanted, frames)
+        track = replace(with_frames(track, frames), constraints=to_text(wanted))
         result = Refined(track, tuple(spans), milliseconds if spans else 0.0)
     if whole:
         began = time.perf_counter()
@@ -277,7 +277,7 @@ def _assembled(
     solved: Solved, fit: ShotFit, head: Head, wanted: ShotConstraints,
     frames: dict[int, FrameResult],
 ) -> Track:  # fmt: skip
-    """The track with new frames; rows that are not among them stay."""
+    """The track of a whole solve."""
     track = solved.track
     identity = head.template.new_tensor(fit.identity)
     texture = TextureResult(
@@ -285,13 +285,10 @@ def _assembled(
         albedo=track.albedo if track.albedo.size else None,
         lighting=track.lighting if track.lighting.size else None,
     )
-    every = [
-        frames[row] if row in frames else _frame(solved, fit, head, row)
-        for row in range(track.n_frames)
-    ]
     doubt = fit.focal_sd_percent
     return assemble_track(
-        model_result(head, identity, is_final=True), every, texture, track.K[0], size_of(track),
+        model_result(head, identity, is_final=True), list(frames.values()), texture, track.K[0],
+        size_of(track),
         rate_of(track), camera_results(solved.views, solved.stacked, fit),
         Known(doubt if doubt > 0 else None, distortion_of(track), to_text(wanted), track.person),
     )  # fmt: skip
