@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backend.bake.color import srgb8_to_linear
+from backend.bake.consensus import sample_image
 from backend.bake.depth_view import DepthView
+from backend.geometry.rasterizer import to_pixels
 
 ZONE = 0.05
 """How far in from the rim the background may show, as a share of the head's size: hair and clothes
 differ from the mesh, and nothing is detected on scalp and neck."""
+SHRINK = 4
+"""How much smaller the picture is in which colours around the rim are gathered."""
 UNSURE, SURE = 0.4, 0.65
 """Likeness to the head, 0 to 1, from which a colour in this zone is taken in part, and whole."""
 
@@ -34,8 +38,7 @@ class Rim:
 
         1 away from the rim; near it, by whether the colour is like the head or like what is beyond.
         """
-        planes = self.values.unbind(-1)
-        around = torch.stack([self.view.sample(plane, points) for plane in planes], -1)
+        around = sample_image(self.values, to_pixels(points, self.view.K)[:, :2])
         root = colors.clamp(min=0).sqrt()
         beyond = (root - around[:, :3]).norm(dim=-1)
         within = (root - around[:, 3:6]).norm(dim=-1)
@@ -56,18 +59,23 @@ def see_rim(view: DepthView, image_rgb: NDArray[np.uint8], K: Tensor) -> Rim:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    root = np.sqrt(srgb8_to_linear(small))
     on_head = torch.isfinite(view.depth).numpy()
     reach = max(2.0, ZONE * max(height, width))
     # Zero padding would make a rim of the picture's border: the head goes on there.
     padded = cv2.copyMakeBorder(on_head.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth_in = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    # Colours over such distances need a small picture only.
+    shrunk = (max(2, width // SHRINK), max(2, height // SHRINK))
+    root = np.sqrt(srgb8_to_linear(cv2.resize(small, shrunk, interpolation=cv2.INTER_AREA)))
     planes = []
     for chosen in (~on_head, depth_in > 1.5 * reach):
-        weight = chosen.astype(np.float32)[..., None]
-        total = cv2.GaussianBlur(weight, (0, 0), reach)[..., None] + 1e-4
+        mask = chosen.astype(np.float32)
+        weight = (cv2.resize(mask, shrunk, interpolation=cv2.INTER_AREA) > 0.99)[..., None]
+        sigma = reach / SHRINK
+        total = cv2.GaussianBlur(weight.astype(np.float32), (0, 0), sigma)[..., None] + 1e-4
         # Far from all that counts, its mean stands in.
         mean = (root * weight).sum((0, 1)) / max(float(weight.sum()), 1.0)
-        planes.append((cv2.GaussianBlur(root * weight, (0, 0), reach) + 1e-4 * mean) / total)
+        spread = (cv2.GaussianBlur(root * weight, (0, 0), sigma) + 1e-4 * mean) / total
+        planes.append(cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR))
     near = np.clip(2 - 2 * depth_in / reach, 0, 1)[..., None]
     return Rim(view, torch.from_numpy(np.concatenate((*planes, near), -1).astype(np.float32)))

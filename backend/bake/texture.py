@@ -160,9 +160,11 @@ class TextureBaker:
         facing = view_cosine(points, normals)
         facing = torch.where(self.two_sided, facing.abs(), facing)
         corner_px = to_pixels(points, K)[self.faces][..., :2]
-        # Triangles that show their back or lie outside the image have no texel to offer.
+        # Triangles that show their back, or too little of their front, or lie outside the image
+        # have no texel to offer.
         limit = torch.tensor(image_size, dtype=torch.float32)
-        wanted = (facing[self.faces] > 0).any(1) & (corner_px.amax(1) > -0.5).all(1)
+        steepest = self.settings.min_weight ** (1 / self.settings.angle_power)
+        wanted = (facing[self.faces] > steepest).any(1) & (corner_px.amax(1) > -0.5).all(1)
         wanted &= (corner_px.amin(1) < limit - 0.5).all(1)
         if not bool(wanted.any()):
             return
