@@ -94,6 +94,8 @@ class Shot:
     """Width and height of the footage in pixels, upright."""
     frame_rate: Fraction | None = None
     """Frames per second, if known."""
+    distortion: tuple[float, ...] = ()
+    """K1, K2, K3 of the lens, as the Movie Clip's polynomial model has them; empty for none."""
     texture: NDArray[np.uint8] | None = None
     """(H, W, 4) sRGB and alpha, first row at the top; None for none."""
     albedo: NDArray[np.uint8] | None = None
@@ -135,7 +137,8 @@ _TRACK_FIELDS = (
 )  # fmt: skip
 
 _LATER_FIELDS = (
-    "soft_visibility", "albedo", "lighting", "landmarks_2d", "landmark_sigma", *RIG_FIELDS,
+    "soft_visibility", "albedo", "lighting", "landmarks_2d", "landmark_sigma", "distortion",
+    *RIG_FIELDS,
 )  # fmt: skip
 
 
@@ -173,6 +176,7 @@ def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
         texture=arrays["texture"] if arrays["texture"].size else None,
         albedo=_present(arrays, "albedo"),
         lighting=_present(arrays, "lighting"),
+        distortion=tuple(float(k) for k in arrays.get("distortion", ())),
         cameras=cameras_of(arrays),
     )
 

@@ -137,7 +137,8 @@ class TrackRun:
         Returns whether the job has ended and the scene shows all of it.
         """
         if not self._has_ended:
-            self.client.poll(budget_s)
+            # Little while the scene is being updated: both together must not be felt.
+            self.client.poll(budget_s if self._update is None else budget_s / 3)
             self.problem = self.client.problem or self._backend_problem()
         if self.problem is not None:
             self.client.close()

@@ -37,12 +37,15 @@ from .modes import object_mode
 from .motion import owners_of, prepare_owners
 from .rig import update_rig
 from .solve import Applied, load_applied, solve_of, store_applied, store_solve
-from .visibility import decode_rows, set_visibility, visibility_rows
+from .visibility import set_rows, set_visibility, visibility_rows
 
 COLLECTION = "Mien"
 
 KEYS_AT_ONCE = 20000
 """Keyframes that one piece of an update writes: about 3 ms."""
+
+LITTLE_S = 0.002
+"""A piece that decodes a picture, 30 ms, is done where no more than this was done before it."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,14 @@ class SceneUpdate:
         Raises `Gone` where the collection or what is in it was removed meanwhile.
         """
         began = time.perf_counter()
+        heavy = (self._build_head, self._texture, self._albedo, self._visibility)
         while self._pieces:
+            piece = self._pieces[0]
+            is_late = budget_s < float("inf") and time.perf_counter() - began > LITTLE_S
+            if is_late and piece in heavy:
+                break
             # A piece that says False waits for a thread.
-            if self._pieces[0]() is False:
+            if piece() is False:
                 break
             self._pieces.popleft()
             if time.perf_counter() - began > budget_s:
@@ -231,7 +239,9 @@ class SceneUpdate:
         if self._set_scene:
             set_up_scene(self._scene(), self.shot, clip)
         store_solve(collection, self._solve)
-        camera_module.set_intrinsics(self._object("camera"), self._solve, clip)
+        camera_module.set_intrinsics(
+            self._object("camera"), self._solve, clip, self.shot.distortion
+        )
         settings = collection.mien_result
         store_applied(collection, Applied(settings.motion, settings.smoothing()))
 
@@ -282,7 +292,8 @@ class SceneUpdate:
         head = self._object("head")
         if not self._is_decoded:
             # Apart from what follows: decoding and the first evaluation take 30 ms each.
-            self._is_decoded = decode_rows(head, picture.result())
+            set_rows(head, picture.result())
+            self._is_decoded = True
             self._pieces.insert(1, self._visibility)
         else:
             set_visibility(head, motion.visibility, self._frames)

@@ -42,9 +42,12 @@ def update_camera(
 
 
 def set_intrinsics(
-    camera: bpy.types.Object, solve: Solve, clip: bpy.types.MovieClip | None
+    camera: bpy.types.Object,
+    solve: Solve,
+    clip: bpy.types.MovieClip | None,
+    distortion: tuple[float, ...] = (),
 ) -> None:
-    """Give camera and clip the focal length and the principal point of a solve.
+    """Give camera and clip the focal length, principal point and distortion of a solve.
 
     A focal length that changes has a curve besides (channels.py); here it is the first frame's.
     """
@@ -59,6 +62,8 @@ def set_intrinsics(
     if clip is not None:
         set_clip_focal(clip, float(np.median(solve.focal_px)), size)
         set_clip_centre(clip, principal_point, size)
+        if any(distortion):
+            _set_distortion(data, clip, distortion)
 
 
 def set_clip_focal(clip: bpy.types.MovieClip, focal_px: float, image_size: tuple[int, int]) -> None:
@@ -77,6 +82,22 @@ def set_clip_centre(
     x = (principal_point[0] + 0.5) / width * 2.0 - 1.0
     y = 1.0 - (principal_point[1] + 0.5) / height * 2.0
     clip.tracking.camera.principal_point = (x, y)
+
+
+def _set_distortion(
+    data: bpy.types.Camera, clip: bpy.types.MovieClip, distortion: tuple[float, ...]
+) -> None:
+    """Give a Movie Clip the lens's K1, K2, K3, and show it behind the head without distortion.
+
+    The camera itself has none: Blender's cannot bend, so the clip is straightened instead.
+    """
+    lens = clip.tracking.camera
+    lens.distortion_model = "POLYNOMIAL"
+    for name, value in zip(("k1", "k2", "k3"), (*distortion, 0.0, 0.0, 0.0), strict=False):
+        setattr(lens, name, value)
+    for image in data.background_images:
+        if image.source == "MOVIE_CLIP" and image.clip == clip:
+            image.clip_user.use_render_undistorted = True
 
 
 def clip_focal_px(clip: bpy.types.MovieClip) -> float:

@@ -11,8 +11,8 @@ def update_image(
 ) -> bpy.types.Image:
     """Give an image the pixels of a PNG file, or make one; it is packed into the .blend file.
 
-    is_data: numbers, not colours. Blender decodes the file when something first looks at it:
-    that is a tenth of what writing pixels and having Blender pack them takes.
+    is_data: numbers, not colours. Blender decodes the file here, about 30 ms for 2048 x 2048
+    pixels, and not in the middle of a drawing; writing pixels and packing takes ten times that.
     """
     if image is None:
         image = bpy.data.images.new(name, 1, 1, alpha=True, is_data=is_data)
@@ -22,4 +22,6 @@ def update_image(
     image.source = "GENERATED"
     image.pack(data=png, data_len=len(png))
     image.source = "FILE"
+    # Whoever asks for the size has it decoded.
+    image.size[:]
     return image

@@ -28,8 +28,8 @@ MAX_ROWS = 8192
 """Frames that the image can hold, a size that every graphics card takes."""
 
 
-def decode_rows(head: bpy.types.Object, rows: bytes) -> bool:
-    """Give a head the picture of `visibility_rows`, a PNG file; True, always.
+def set_rows(head: bpy.types.Object, rows: bytes) -> None:
+    """Give a head the picture of `visibility_rows`, a PNG file.
 
     The modifier that looks it up comes with `set_visibility`.
     """
@@ -37,14 +37,12 @@ def decode_rows(head: bpy.types.Object, rows: bytes) -> bool:
     image = None if modifier is None else _image_of(modifier.node_group)
     image = image or head.get(IMAGE)
     head[IMAGE] = update_image(image, "Mien Visibility", rows, is_data=True)
-    # Whoever asks for the size has it decoded.
-    return bool(head[IMAGE].size[0] >= 0)
 
 
 def set_visibility(
     head: bpy.types.Object, visibility: NDArray[np.uint8], frames: NDArray[np.int64]
 ) -> None:
-    """Store visibility (F, N), 0 or 1, of scene frames (F,), ascending, after `decode_rows`."""
+    """Store visibility (F, N), 0 or 1, of scene frames (F,), ascending, after `set_rows`."""
     mesh = head.data
     attribute = mesh.attributes.get(SEEN)
     if attribute is None:

@@ -100,6 +100,49 @@ def smoothing(track: str, offset: int, blend: str) -> dict[str, Any]:
     }
 
 
+def undo(track: str) -> dict[str, Any]:
+    """Take back each choice by one undo."""
+
+    def state() -> Any:
+        collection = bpy.context.scene.mien.collection
+        chosen = collection.mien_result
+        kind = chosen.motion, chosen.shape, round(chosen.smooth_expression, 3)
+        count = sum(o.type == "EMPTY" for o in bpy.data.objects)
+        keys = _keys(_find("rig")) | _keys(_find("camera"))
+        return [*kind, count, len(keys), sum(map(sum, keys.values()))]
+
+    bpy.ops.ed.undo_push(message="Start")
+    bpy.ops.mien.import_track("EXEC_DEFAULT", True, filepath=track)
+    steps = [
+        lambda: bpy.ops.mien.smooth("EXEC_DEFAULT", True, expression=2.0, rotation=1.0),
+        lambda: bpy.ops.mien.motion("EXEC_DEFAULT", True, to="CAMERA"),
+        lambda: bpy.ops.mien.shape("EXEC_DEFAULT", True, to="ABSOLUTE"),
+        lambda: bpy.ops.mien.landmarks("EXEC_DEFAULT", True, which={"chin"}),
+    ]
+    forward = [state()]
+    for step in steps:
+        step()
+        forward.append(state())
+    backward = [forward[-1]]
+    for _ in steps:
+        bpy.ops.ed.undo()
+        backward.append(state())
+    return {"forward": forward, "backward": backward[::-1]}
+
+
+def lens(track: str, clip: str) -> dict[str, Any]:
+    """Import a track of a lens that distorts."""
+    bpy.ops.mien.import_track(filepath=track, clip_path=clip)
+    camera = bpy.context.scene.mien.clip.tracking.camera
+    background = _find("camera").data.background_images[0]
+    return {
+        "model": camera.distortion_model,
+        "k": [camera.k1, camera.k2, camera.k3],
+        "straight": background.clip_user.use_render_undistorted,
+        "centre": list(camera.principal_point_pixels),
+    }
+
+
 def shapes(track: str, other: str, offset: int, folder: str) -> dict[str, Any]:
     """Bake the exact shape both ways, go back, and track again over it."""
     bpy.ops.mien.import_track(filepath=track)

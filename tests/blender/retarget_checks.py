@@ -31,7 +31,8 @@ def _character() -> Any:
     bpy.context.scene.collection.objects.link(character)
     character.shape_key_add(name="Basis")
     for name in TARGETS:
-        character.shape_key_add(name=name, from_mix=False)
+        # Blender 5.0 gives new keys the value 1.
+        character.shape_key_add(name=name, from_mix=False).value = 0.0
     return character
 
 

@@ -46,6 +46,27 @@ def test_smoothing_goes_back_to_the_solve_and_keeps_edits(
     assert figures["others"]
 
 
+def test_one_undo_for_each_choice(blender: Any, track_file: Path) -> None:
+    figures = blender.run("result_checks.py", "undo", track=track_file)
+    assert len({str(state) for state in figures["forward"]}) == 5
+    assert figures["backward"] == figures["forward"]
+
+
+def test_the_clips_camera_has_the_lens(
+    blender: Any, track_file: Path, clip: Path, tmp_path: Path
+) -> None:
+    with np.load(track_file) as file:
+        arrays = dict(file)
+    arrays["distortion"] = np.array([-0.1, 0.02, 0.003])
+    arrays["K"][:, 0, 2] += 12.0
+    np.savez(tmp_path / "bent.npz", **arrays)
+    figures = blender.run("result_checks.py", "lens", track=tmp_path / "bent.npz", clip=clip)
+    assert figures["model"] == "POLYNOMIAL"
+    assert figures["k"] == pytest.approx([-0.1, 0.02, 0.003])
+    assert figures["straight"]
+    assert figures["centre"] == pytest.approx([160 + 12, 90], abs=1e-3)
+
+
 def test_exact_shape_as_keys_or_cache(
     blender: Any, track_file: Path, other_track_file: Path, tmp_path: Path
 ) -> None:
