@@ -203,3 +203,29 @@ def confidence(track: str) -> dict[str, Any]:
         "frame": scene.frame_current,
         "cached": strip.strip_of(scene.mien.collection) is runs,
     }
+
+
+def pieces(track: str, offset: int) -> dict[str, Any]:
+    """Build the scene a piece at a time; then have the head vanish in the middle of it."""
+    build = _mien("scene.build")
+    shot = _mien("shot").read_track(track)
+    scene = bpy.context.scene
+    update = build.SceneUpdate(scene, shot, None, None)
+    scene.mien.collection = update.collection
+    steps = 1
+    while not update.step(0.0):
+        steps += 1
+        # Undo does this to data-blocks that Python still holds.
+        bpy.context.view_layer.update()
+    result: dict[str, Any] = {"steps": steps, "alignment": _alignment(track, offset)}
+    again = build.SceneUpdate(scene, shot, None, scene.mien.collection)
+    again.step(0.0)
+    again.step(0.0)
+    bpy.data.objects.remove(_find("head"))
+    try:
+        again.finish()
+        result["gone"] = ""
+    except build.Gone as error:
+        result["gone"] = str(error)
+    build.update_scene(scene, shot, None, scene.mien.collection)
+    return result | {"mended": _alignment(track, offset)}

@@ -46,6 +46,15 @@ def test_smoothing_goes_back_to_the_solve_and_keeps_edits(
     assert figures["others"]
 
 
+def test_a_scene_in_pieces_is_the_same_and_survives_a_loss(blender: Any, track_file: Path) -> None:
+    figures = blender.run("result_checks.py", "pieces", track=track_file, offset=OFFSET)
+    assert figures["steps"] > 12
+    for name in ("alignment", "mended"):
+        assert figures[name]["vertices_mm"] < 0.01 and figures[name]["landmarks_px"] < 0.05
+        assert figures[name]["weights"] < 1e-6 and figures[name]["visible"] == 0.0
+    assert figures["gone"] == "head"
+
+
 def test_one_undo_for_each_choice(blender: Any, track_file: Path) -> None:
     figures = blender.run("result_checks.py", "undo", track=track_file)
     assert len({str(state) for state in figures["forward"]}) == 5
