@@ -162,7 +162,12 @@ def performance(n_frames: int, texture_size: int, seed: int) -> list[JobResult]:
                 frame_result(
                     head,
                     identity,
-                    FrameMotion(*(part.numpy() for part in pose), FOCAL_PX),
+                    FrameMotion(
+                        expression[number].numpy(),
+                        rotations[number].numpy(),
+                        translation[number].numpy(),
+                        FOCAL_PX,
+                    ),
                     frame_index=number,
                     timestamp=number / float(RATE),
                     found=True,
