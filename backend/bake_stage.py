@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -10,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from backend.bake.color import linear_to_srgb8
-from backend.bake.shot import BakedShot, BakeSettings, PosedShot, bake_shot
+from backend.bake.shot import BakedShot, BakeSettings, PosedShot, bake_cameras
 from backend.bake.visibility import VISIBLE, as_u8, soft_vertex_visibility
+from backend.bake_views import shot_of_camera
 from backend.footage import Footage
 from backend.head import Head
 from backend.stages import Reporter
 from backend.track import Track
 from shared.conventions import intrinsics
-from shared.messages import FrameResult, TextureResult
+from shared.messages import CameraResult, FrameResult, TextureResult
 
 COVERED_PX = 100.0
 """Deviation, for the bake, of landmarks that a mask hides."""
@@ -31,15 +34,22 @@ def bake_frames(
     size: int,
     report: Reporter,
     principal_point: tuple[float, float] | None = None,
+    others: Sequence[tuple[Footage, CameraResult]] = (),
 ) -> tuple[list[FrameResult], BakedShot]:
     """Find what covers the head and merge the textures; the frames again, with what is seen.
 
     neutral: (N, 3) the face at rest, metres. size: side of the texture, 0 for none.
-    principal_point: pixels; the middle of the picture where None. Every frame whose visibility
-    changes is reported again.
+    principal_point: pixels; the middle of the picture where None. others: further cameras, which
+    add to the texture; visibility is the first one's. Every frame whose visibility changes is
+    reported again.
     """
     shot = _posed_shot(footage, neutral, frames, principal_point)
-    baked = bake_shot(lambda: footage, head, shot, BakeSettings(texture_size=size), report.progress)
+    sources: list[tuple[Callable[[], Footage], PosedShot]] = [(lambda: footage, shot)]
+    for film, camera in others if size else ():
+        seen = shot_of_camera(shot, camera, film, footage.frame_rate, head)
+        if seen is not None:
+            sources.append((partial(_again, film), seen))
+    baked = bake_cameras(sources, head, BakeSettings(texture_size=size), report.progress)[0]
     results = []
     for frame, soft in zip(frames, baked.visibility, strict=True):
         visibility = (soft >= VISIBLE).astype(np.uint8)
@@ -48,6 +58,10 @@ def bake_frames(
             report.result(result)
         results.append(result)
     return results, baked
+
+
+def _again(footage: Footage) -> Footage:
+    return footage
 
 
 def texture_result(baked: BakedShot) -> TextureResult | None:

@@ -124,8 +124,9 @@ def run_track(
         if settings.distortion is not None:
             seen = UndistortedFootage(footage, K, settings.distortion)
         frames, baked = bake_frames(
-            seen, head, model.neutral, frames, settings.texture_size, report, centre
-        )
+            seen, head, model.neutral, frames, settings.texture_size, report, centre,
+            [(camera.footage, result) for camera, result in zip(cameras, results[1:], strict=True)],
+        )  # fmt: skip
         texture = texture_result(baked)
         if texture is not None:
             report.result(texture)
