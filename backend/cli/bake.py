@@ -54,6 +54,7 @@ class Bake:
         from backend.bake_stage import posed_shot_of
         from backend.cli.progress import make_view
         from backend.footage import open_footage
+        from backend.footage.undistorted import without_distortion
         from backend.head import Head
         from backend.track import Track
 
@@ -64,6 +65,7 @@ class Bake:
             track, footage = Track.load(name), open_footage(clip)
             if tuple(track.image_size.tolist()) != tuple(footage.image_size):
                 raise BadInputError(f"{clip}: is not the clip of {name}: its size differs.")
+            footage = without_distortion(footage, track.K[0], track.distortion)
             sources.append((track, footage, posed_shot_of(track, head)))
         track, footage, shot = sources[0]
         view = make_view(False)

@@ -13,6 +13,16 @@ from numpy.typing import NDArray
 from backend.footage.frame import Footage, Frame
 
 
+def without_distortion(
+    footage: Footage, K: NDArray[np.float64], distortion: NDArray[np.float64]
+) -> Footage:
+    """The footage as a track's K (3,3) describes it; distortion (3,), or (0,) for none."""
+    if not distortion.any():
+        return footage
+    k1, k2, k3 = distortion.tolist()
+    return UndistortedFootage(footage, K, (k1, k2, k3))
+
+
 class UndistortedFootage(Footage):
     """The same frames as a lens without distortion would have filmed them."""
 
