@@ -179,7 +179,8 @@ class Camera(_Newest):
         self._count = 0
         self._began = 0.0
         file, kind = device_of(name)
-        options = {"fflags": "nobuffer"}
+        # What is buffered is late; but a file by its address cannot be read without.
+        options = {} if name.startswith("file://") else {"fflags": "nobuffer"}
         if kind is not None and size is not None:
             options["video_size"] = f"{size[0]}x{size[1]}"
         if kind is not None and rate is not None:

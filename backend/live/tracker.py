@@ -26,6 +26,7 @@ from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
 
 from .landmark_rows import LAYOUT
+from .places import region_of
 from .settings import LiveSettings
 from .window_graph import Look, WindowGraph
 
@@ -33,7 +34,7 @@ _INNER = slice(17, 68)
 # A face that has moved by this share of its window, or grown by this factor, is looked at again.
 _MOVED, _GREW = 0.12, 1.18
 # Share of the face's size that landmarks move in a frame above which no light look will do.
-_QUICK = 0.015
+_QUICK = 0.025
 # Median distance of landmarks and solved head, over the face's size, of what is no face after all.
 _NO_FACE = 0.05
 
@@ -115,7 +116,7 @@ class LiveTracker:
         foreseen = self.fitter.foreseen()
         if foreseen is None:
             return None
-        window = roi(foreseen)
+        window = region_of(foreseen)
         is_slow = self.fitter.speed() < _QUICK
         seen, there = self._look(image, window, foreseen if is_slow else None)
         if seen is None:
@@ -133,7 +134,7 @@ class LiveTracker:
         """Landmarks where they are a face's, and the region of interest that they give."""
         self.looks += 1
         seen = self.graph.look(image, window, foreseen)
-        there = roi(seen.landmarks_2d)
+        there = region_of(seen.landmarks_2d)
         height, width = image.shape[:2]
         inside = 0 <= there.x < width and 0 <= there.y < height and there.side >= 16
         doubt = float(seen.landmark_sigma[_INNER].mean()) / there.side

@@ -27,6 +27,7 @@ from backend.detect.windows import Window, crop
 
 from .landmark_rows import LAYOUT, landmark_rows
 from .looks import DenseLook, FullLook, LightLook, can_look_lightly
+from .places import start_of, to_image
 from .settings import LiveSettings
 
 Arrays = Sequence[NDArray[np.float32]]
@@ -101,15 +102,11 @@ class WindowGraph:
         else:
             assert memory is not None
             memory.age += 1
-            moved = window.to_window(foreseen) - memory.points
-            start = (memory.first + moved).astype(np.float32)
-            found = self._light(pixels, start[None], memory.log_sigma, *memory.known)
+            start = start_of(memory.first, memory.points, foreseen, window)
+            found = self._light(pixels, start, memory.log_sigma, *memory.known)
             points, log_sigma, score = found[0][0], found[1][0], memory.score
-        return Look(
-            window.to_image(points.astype(np.float64)),
-            0.5 * window.side * np.exp(log_sigma.astype(np.float64)),
-            score, foreseen is not None and not is_due and self._light is not None,
-        )  # fmt: skip
+        is_light = foreseen is not None and not is_due and self._light is not None
+        return Look(*to_image(points, log_sigma, window), score, is_light)
 
     def _look_fully(
         self, pixels: NDArray[np.uint8]

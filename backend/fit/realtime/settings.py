@@ -35,9 +35,9 @@ class RealtimeSettings:
     a frame does not start from it."""
     key_frames: int = 12
     """Frames of which identity and focal length are solved."""
-    update_every: int = 10
+    update_every: int = 12
     """Frames between two updates of identity and focal length."""
-    settled_every: int = 60
+    settled_every: int = 90
     """The same once no frame differs from the keys and the updates have become small."""
     focal_keys: int = 4
     """Least key frames of which a focal length is solved: one face from one side says little."""

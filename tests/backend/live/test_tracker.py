@@ -12,12 +12,13 @@ import pytest
 
 from backend.cli import main
 from backend.detect import graph
-from backend.detect.windows import roi
+from backend.detect.windows import Window, roi
 from backend.errors import BadInputError
 from backend.evaluate.performances import true_landmarks
 from backend.footage import open_footage
 from backend.head import Head
 from backend.live.landmark_rows import landmark_rows
+from backend.live.places import region_of, start_of, to_image
 from backend.live.settings import LiveSettings
 from backend.live.tracker import LiveTracker, known_focal_px
 from backend.live.window_graph import WindowGraph
@@ -51,6 +52,21 @@ def test_rows_begin_with_ibug_and_hold_the_eyes() -> None:
         landmark_rows(70)
 
 
+def test_places_are_those_of_windows(truth: np.ndarray) -> None:
+    window = Window(301.5, 222.25, 180.0, 0.3)
+    generator = np.random.default_rng(0)
+    points = generator.uniform(-1, 1, (90, 2)).astype(np.float32)
+    log_sigma = generator.normal(-3, 1, 90).astype(np.float32)
+    pixels, sigma = to_image(points, log_sigma, window)
+    np.testing.assert_allclose(pixels, window.to_image(points.astype(float)), atol=1e-4)
+    np.testing.assert_allclose(sigma, 90 * np.exp(log_sigma.astype(float)), rtol=1e-5)
+    start = start_of(points, points, pixels, window)
+    np.testing.assert_allclose(start[0], points, atol=1e-5)
+    ours, reference = region_of(truth[5]), roi(truth[5])
+    for name in ("x", "y", "side", "roll"):
+        assert getattr(ours, name) == pytest.approx(getattr(reference, name), abs=1e-9)
+
+
 @pytest.mark.skipif(not graph.is_available(), reason="OpenVINO is not installed")
 def test_the_graph_is_torch_s_network(
     window_graph: WindowGraph, images: list[np.ndarray], truth: np.ndarray,
@@ -82,20 +98,18 @@ def test_a_light_look_at_the_same_picture_changes_nothing(
     np.testing.assert_allclose(light.landmark_sigma, full.landmark_sigma, rtol=1e-2)
 
 
-def test_every_third_look_is_full(
+def test_whole_looks_come_regularly(
     window_graph: WindowGraph, images: list[np.ndarray], truth: np.ndarray
 ) -> None:
     kinds = [
         window_graph.look(image, roi(points), points[window_graph.rows]).is_light
-        for image, points in zip(images[:9], truth, strict=False)
+        for image, points in zip(images[:13], truth, strict=False)
     ]
-    assert [k for k, light in enumerate(kinds) if not light][1:] == [
-        k for k in range(1, 9) if not kinds[k]
-    ]
-    assert sum(not light for light in kinds) == 3
+    whole = [number for number, light in enumerate(kinds) if not light]
+    assert set(np.diff(whole)) == {EXACT.full_every} and whole[0] < EXACT.full_every
 
 
-@pytest.mark.parametrize("full_every", [1, 3])
+@pytest.mark.parametrize("full_every", [1, 4])
 def test_the_solved_head_is_where_the_true_one_is(
     images: list[np.ndarray], truth: np.ndarray, full_every: int
 ) -> None:
