@@ -1,7 +1,7 @@
 """What a client may ask for: the kinds of job, and the parts that they are made of.
 
-The parts are also what the files of the command line hold (docs/constraints.md), so that a file and a
-message are checked by the same types.
+The parts are also what the files of the command line hold (docs/constraints.md), so that a file and
+a message are checked by the same types.
 """
 
 from __future__ import annotations
