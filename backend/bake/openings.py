@@ -24,7 +24,7 @@ BEHIND: dict[str, tuple[str, ...]] = {
 """Parts of the head that show through each."""
 
 
-INSET = (0.12, 0.35)
+INSET = (0.16, 0.42)
 """How far within a contour nothing, and all, of what shows through is trusted, as shares of its
 height: its points lie on the lids' outer rims, and lashes reach in."""
 

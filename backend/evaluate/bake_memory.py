@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -23,9 +26,9 @@ TEXTURE_SIZE = 512
 def memory_growth(seed: int) -> dict[str, float]:
     """How many times the memory of a short bake one of four times its length takes at its peak.
 
-    Nothing on systems that do not tell the peak of a process (Windows).
+    Nothing on systems other than Linux, which alone tells a process its memory in a file.
     """
-    if sys.platform == "win32":
+    if not sys.platform.startswith("linux"):
         return {}
     context = multiprocessing.get_context("spawn")
     peaks = []
@@ -36,8 +39,6 @@ def memory_growth(seed: int) -> dict[str, float]:
 
 
 def _peak_mb(n_frames: int, seed: int) -> float:
-    import resource
-
     head = Head.load()
     shot = perform(head, PICTURES, SCALE, seed)
     room = make_room(shot, seed)
@@ -48,14 +49,38 @@ def _peak_mb(n_frames: int, seed: int) -> float:
     )
     long = RenderedFootage(footage.pictures * (n_frames // PICTURES))
     many = _repeated(posed(head, shot), n_frames // PICTURES)
-    before = _mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    bake_shot(lambda: long, head, many, BakeSettings(texture_size=TEXTURE_SIZE))
-    return _mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) - before
+    # What Python and torch allocate while the bake runs, not what was loaded before it. Sampled:
+    # the peak that the system keeps of a process is also that of the one it was started from.
+    peak = _Peak()
+    with peak:
+        bake_shot(lambda: long, head, many, BakeSettings(texture_size=TEXTURE_SIZE))
+    return peak.megabytes
 
 
-def _mb(peak: int) -> float:
-    # Kilobytes on Linux, bytes on macOS.
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+class _Peak:
+    """The most resident memory that is added to this process within a with-block."""
+
+    def __init__(self) -> None:
+        self.megabytes = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._before = _resident_mb()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.02):
+            self.megabytes = max(self.megabytes, _resident_mb() - self._before)
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _repeated(shot: PosedShot, times: int) -> PosedShot:
