@@ -163,7 +163,9 @@ def _apart(
             report.progress, report.cancelled, None, before,
             Rig(eyes, zeros, focals if given else None), consecutive=False,
         )  # fmt: skip
-        before = fit if fit.rig is not None else replace(fit, rig=Rig(eyes, zeros, focals))
+        # A single source has no rig of its own.
+        solved = np.array([fit.focal_px])
+        before = fit if fit.rig is not None else replace(fit, rig=Rig(eyes, zeros, solved))
     return before
 
 

@@ -57,6 +57,16 @@ def test_sources_with_lenses_of_their_own_are_one_person() -> None:
     assert error < 0.4 * np.linalg.norm(align(mean, b) - b, axis=-1).mean()
 
 
+def test_a_single_clip_has_its_own_focal_length() -> None:
+    head = Head.load()
+    shot = simulate(head, Simulation(frames=12, seed=6, noise_px=0.5, turn_deg=30.0))
+    for known in (False, True):
+        clip = seen(shot, "one.mp4", 1.3, slice(0, 12), known)
+        person = solve_person(head, [clip], QUIET)
+        error = abs(person.sources[0].focal_px / (0.65 * shot.focal_px) - 1)
+        assert error < (1e-5 if known else 0.08)
+
+
 def make_person(n: int = 5) -> Person:
     return Person(
         np.arange(3, dtype=np.float32), np.full((n, 3), 0.5, np.float32),
