@@ -11,7 +11,7 @@ def register() -> None:
     """Add Mien's classes to Blender."""
     from . import live, operators, panels, preferences, properties, result, retarget
 
-    for module in (properties, result, preferences, operators, panels, retarget, live):
+    for module in (properties, preferences, operators, panels, result, retarget, live):
         module.register()
 
 
@@ -19,5 +19,5 @@ def unregister() -> None:
     """Stop what runs and take the classes away again."""
     from . import live, operators, panels, preferences, properties, result, retarget
 
-    for module in (live, retarget, panels, operators, preferences, result, properties):
+    for module in (live, retarget, result, panels, operators, preferences, properties):
         module.unregister()

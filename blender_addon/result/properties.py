@@ -25,7 +25,7 @@ SHAPE_ITEMS = (
     ("KEYS", "52 Keys", "The 52 ARKit shape keys with their curves, to be edited and retargeted"),
     (
         "ABSOLUTE",
-        "Frame Keys",
+        "Frames",
         "The exact shape of every frame as absolute shape keys, in the file; plays fastest",
     ),
     (

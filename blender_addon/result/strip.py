@@ -11,7 +11,7 @@ import numpy as np
 from ..confidence import confidence_colours, strip_runs
 from ..scene.solve import SOLVE, load_solve
 
-HEIGHT = 5.0
+HEIGHT = 9.0
 """Height of the strip in pixels at scale 1."""
 
 Runs = list[tuple[float, float, tuple[float, ...]]]

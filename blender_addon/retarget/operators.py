@@ -58,7 +58,9 @@ class MIEN_OT_match_keys(_NeedsTarget, bpy.types.Operator):
             drive = settings.drives.add()
             drive.name, drive.target = source, key
             drive.use, drive.gain, drive.neutral = kept.get(source, (True, 1.0, 0.0))
-        self.report({"INFO"}, settings.report.splitlines()[0])
+        # The last one is what the status bar shows; all are in the Info editor.
+        for line in reversed(settings.report.splitlines()):
+            self.report({"INFO"}, line)
         return {"FINISHED"}
 
 

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
+
 import bpy
 
 from ..text import draw_text
 from .exchange import FORMATS
+
+LETTERS = 150
+"""Letters of each line of the report that the panel has room for."""
 
 
 class MIEN_UL_drives(bpy.types.UIList):
@@ -52,7 +57,9 @@ class MIEN_PT_retarget(bpy.types.Panel):
             label = "List Expressions" if target.type == "ARMATURE" else "Match Shape Keys"
             layout.operator("mien.match_keys", text=label, icon="VIEWZOOM")
             for line in settings.report.splitlines():
-                draw_text(layout, line, context)
+                draw_text(
+                    layout, shorten(line, LETTERS, placeholder=" … (all: Info editor)"), context
+                )
             if len(settings.drives):
                 header = layout.row()
                 header.label(text="Expression")

@@ -190,7 +190,7 @@ def test_panels_say_what_they_should(
     assert "Import Mien Track" in drawn["nothing to show"]
     assert "Solved Lens" not in drawn["nothing to show"]
     assert "Solved Lens" in drawn["result"] and "Relight" in drawn["result"]
-    for text in ("Position", "Focal Length", "Motion", "Frame Keys", "Next Unsure"):
+    for text in ("Position", "Focal Length", "Motion", "Frames", "Next Unsure"):
         assert text in drawn["refine"]
     assert "Character" in drawn["rigs"] and "Alembic (.abc)" in drawn["rigs"]
     assert "Match Shape Keys" not in drawn["rigs"]
