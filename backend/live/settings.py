@@ -16,9 +16,9 @@ class LiveSettings:
 
     detector: DetectorName = "infinite3d"
     """"infinite3d" is the exact one; "dense" misses blinks (docs/live.md)."""
-    n_landmarks: Annotated[int, tyro.conf.arg(metavar="N")] = 128
+    n_landmarks: Annotated[int, tyro.conf.arg(metavar="N")] = 112
     """Landmarks of the 320 that are asked for and fitted: fewer cost less."""
-    full_every: Annotated[int, tyro.conf.arg(metavar="N")] = 4
+    full_every: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """Every how many frames "infinite3d" looks at the whole face anew; those between are light
     looks at the landmarks alone, unless the face moves quickly. 1 for full looks only."""
     precision: Literal["fast", "exact"] = "fast"

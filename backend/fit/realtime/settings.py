@@ -35,7 +35,7 @@ class RealtimeSettings:
     a frame does not start from it."""
     key_frames: int = 12
     """Frames of which identity and focal length are solved."""
-    update_every: int = 12
+    update_every: int = 20
     """Frames between two updates of identity and focal length."""
     settled_every: int = 90
     """The same once no frame differs from the keys and the updates have become small."""
