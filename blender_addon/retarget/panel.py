@@ -19,15 +19,28 @@ class MIEN_UL_drives(bpy.types.UIList):
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_name) -> None:  # type: ignore[no-untyped-def]
         """Draw one row."""
+        # The panel's split would leave these half of the width.
+        layout.use_property_split = False
         row = layout.row(align=True)
         row.prop(item, "use", text="")
         row.label(text=item.name)
-        target = data.target
-        keys = target.data.shape_keys if target is not None and target.type == "MESH" else None
-        if keys is not None:
-            row.prop_search(item, "target", keys, "key_blocks", text="", icon="SHAPEKEY_DATA")
-        row.prop(item, "gain", text="")
-        row.prop(item, "neutral", text="")
+        if item.target:
+            row.label(text=item.target, icon="SHAPEKEY_DATA")
+
+
+def draw_drive(
+    layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, target: bpy.types.Object
+) -> None:
+    """Draw what belongs to the chosen expression of the list."""
+    if not 0 <= settings.active < len(settings.drives):
+        return
+    drive = settings.drives[settings.active]
+    keys = target.data.shape_keys if target.type == "MESH" else None
+    column = layout.column(align=True)
+    if keys is not None:
+        column.prop_search(drive, "target", keys, "key_blocks", icon="SHAPEKEY_DATA")
+    column.prop(drive, "gain")
+    column.prop(drive, "neutral")
 
 
 class MIEN_PT_retarget(bpy.types.Panel):
@@ -61,12 +74,10 @@ class MIEN_PT_retarget(bpy.types.Panel):
                     layout, shorten(line, LETTERS, placeholder=" … (all: Info editor)"), context
                 )
             if len(settings.drives):
-                header = layout.row()
-                header.label(text="Expression")
-                header.label(text="Gain, Neutral")
                 layout.template_list(
-                    "MIEN_UL_drives", "", settings, "drives", settings, "active", rows=6
+                    "MIEN_UL_drives", "", settings, "drives", settings, "active", rows=4
                 )
+                draw_drive(layout, settings, target)
                 row = layout.row(align=True)
                 row.operator("mien.retarget_neutral").clear = False
                 row.operator("mien.retarget_neutral", text="Clear").clear = True
