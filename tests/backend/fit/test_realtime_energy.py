@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from backend.fit import FitSettings, terms
+from backend.fit import FitSettings
 from backend.fit.energy import Energy
 from backend.fit.posed_points import PosedPoints
+from backend.fit.problem import Problem
 from backend.fit.realtime import kernel
 from backend.fit.realtime.compiled import IS_COMPILED
 from backend.fit.realtime.energy import (
@@ -50,6 +51,7 @@ def posed(head: Head) -> PosedPoints:
 
 
 def two_frames() -> State:
+    """Two frames of the mean head: a shot may weigh expressions by its person's size."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -60,7 +62,7 @@ def two_frames() -> State:
     middle = torch.tensor([0.0, 0.0, 0.6], dtype=torch.float64)
     translation = middle + 0.02 * draw(2, 3)
     log_focal = torch.tensor(math.log(FOCAL), dtype=torch.float64)
-    return one_camera(expression, rotmat, translation, 0.5 * draw(100), log_focal)
+    return one_camera(expression, rotmat, translation, torch.zeros(100).double(), log_focal)
 
 
 def both(head: Head, posed: PosedPoints) -> tuple[Energy, State, FrameEnergy, FrameState]:
@@ -72,23 +74,20 @@ def both(head: Head, posed: PosedPoints) -> tuple[Energy, State, FrameEnergy, Fr
     noise = torch.randn(pixels.shape, generator=generator, dtype=torch.float64)
     landmarks = pixels + 6 * noise
     sigma = 1.0 + torch.rand(pixels.shape[:-1], generator=generator, dtype=torch.float64)
-    precision = 1 / sigma
-    precision[1, 0, ::7] = 0.0
-    count = len(posed.template)
-    moving = torch.arange(0, count, 4)
-    size = torch.tensor(210.0, dtype=torch.float64)
-    whole = Energy(
-        posed, centre,
-        terms.Target(landmarks, precision, torch.full((count,), 4.0, dtype=torch.float64)),
-        torch.ones(2).double(), SETTINGS, head.identity_prior, size, torch.ones(1).double(),
-        state.log_focal, moving, torch.zeros(52).double(), torch.ones(52).double(), None, False,
+    landmarks[1, 0, ::7] = torch.nan
+    problem = Problem.of(
+        head, "dense320", landmarks.numpy(), sigma.numpy(), np.ones(2, bool), (640, 480),
+        replace(SETTINGS, focal_px=FOCAL),
     )  # fmt: skip
+    whole = problem.energy(torch.ones(1).double(), 4.0, shared=False)
+    target, count = problem.target, len(posed.template)
     gain = np.zeros(count)
-    gain[moving.numpy()] = SETTINGS.temporal_weight / (0.01 * 210.0) ** 2
+    unit = 0.01 * float(np.median(problem.size))
+    gain[problem.moving.numpy()] = SETTINGS.temporal_weight / unit**2
     points = FramePoints.of(posed).of_person(state.identity.numpy())
     one = FrameEnergy.of(
-        points, SETTINGS, FOCAL, CENTRE, landmarks[1, 0].numpy(),
-        precision[1, 0].numpy(), 4.0,
+        points, SETTINGS, FOCAL, CENTRE, target.landmarks_2d[1, 0].numpy(),
+        target.precision[1, 0].numpy(), 4.0,
     )  # fmt: skip
     one = replace(
         one, gain=gain, expected=pixels[0, 0].numpy(), last_expression=state.expression[0].numpy(),
