@@ -14,7 +14,6 @@ from .compiled import IS_COMPILED, compiled
 
 Array = NDArray[np.float64]
 
-N_JOINTS = 4
 PARENTS = (-1, 0, 1, 1)
 NEAREST_M = 0.02
 """A point nearer to the camera than this makes a state impossible: infinite cost."""
