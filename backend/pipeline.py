@@ -20,10 +20,11 @@ from backend.detect.window_detector import Quality
 from backend.device import choose_device
 from backend.errors import BadInputError, NoFaceError
 from backend.events import model_result
-from backend.fit import ShotFit, corrected_head, fit_views
+from backend.fit import FitSettings, ShotFit, corrected_head, fit_views
 from backend.footage import Footage
 from backend.footage.undistorted import UndistortedFootage
 from backend.head import Head
+from backend.lens import lens_from_skin
 from backend.masks import masked_sigma
 from backend.person import Person
 from backend.settings import TrackSettings, known_focal_px
@@ -42,6 +43,9 @@ from backend.views import Stacked, View, camera_results, stack
 from shared.conventions import intrinsics
 from shared.jobs import ShotConstraints
 from shared.messages import Event
+
+Progressed = Callable[[str, float], None]
+"""Told of a stage and how much of it is done, 0 to 1."""
 
 
 def run_track(
@@ -98,7 +102,20 @@ def run_track(
             shot, footage, cameras, head, lambda: FaceTracker(detector, None, looks), report
         )
         stacked = stack(views)
-        fit = _fit(head, shot, stacked, footage, settings, constraints, identity, report)
+        wanted = fit_settings(settings, footage.image_size)
+
+        def solve(how: FitSettings, before: ShotFit | None, told: Progressed) -> ShotFit:
+            return _fit(
+                head, shot, stacked, footage, how, constraints, identity, report, told, before
+            )
+
+        fit = solve(wanted, None, report.progress)
+        if not cameras:
+            fit = lens_from_skin(
+                head, shot, footage, fit, wanted,
+                lambda how, before: solve(how, before, lambda stage, fraction: report.check()),
+                report,
+            )  # fmt: skip
     else:
         stacked, fit = stack(views), join_previews(head, shot, identity)
     report.check()
@@ -167,10 +184,11 @@ def _first_view(
 
 
 def _fit(
-    head: Head, shot: Observations, stacked: Stacked, footage: Footage, settings: TrackSettings,
+    head: Head, shot: Observations, stacked: Stacked, footage: Footage, settings: FitSettings,
     constraints: ShotConstraints, identity: NDArray[np.float32] | None, report: Reporter,
+    progress: Progressed, before: ShotFit | None,
 ) -> ShotFit:  # fmt: skip
-    fit = firm(fit_settings(settings, footage.image_size), constraints)
+    fit = firm(settings, constraints)
     if identity is not None:
         # The person's own correction is part of the head.
         fit = replace(fit, correction_mm=0.0)
@@ -186,8 +204,9 @@ def _fit(
         stacked.found,
         footage.image_size,
         fit,
-        report.progress,
+        progress,
         report.cancelled,
         replace(limits, pins=pins),
+        before,
         rig=stacked.rig,
     )

@@ -55,9 +55,9 @@ class FeatureSettings:
     """Deviation of the logarithm of the first fit's focal length: it is a start, no more."""
     regions: int = 24
     """Parts of the head whose errors are taken for independent."""
-    shared_error: float = 2.0
+    shared_error: float = 3.0
     """Factor on the deviation for errors that such parts share, as measured on rendered clips."""
-    determined_percent: float = 12.0
+    determined_percent: float = 20.0
     """Largest deviation with which a focal length counts as determined."""
     follow: FollowSettings = field(default_factory=FollowSettings)
     bundle: BundleSettings = field(default_factory=BundleSettings)
