@@ -150,6 +150,6 @@ def simulated_problem(
     state = State(
         to(np.zeros((frames, head.n_expression))), rotvec_to_rotmat(to(turns)), to(moved),
         to(np.zeros(frames)), to(np.zeros(head.n_identity)), to(np.log(off)),
-        to(rotmat), to(offset),
+        to(rotmat), to(offset), to(np.zeros((0, 3))),
     )  # fmt: skip
     return problem, state

@@ -143,7 +143,10 @@ def _precision(vertices: Array, triangles: NDArray[np.int64]) -> sparse.csr_matr
 
 
 def corrected_head(head: Head, vertices: Tensor, joints: Tensor) -> Head:
-    """The same head with its mean displaced by vertices (N,3) and joints (4,3), metres."""
+    """The same head with its mean displaced by vertices (N,3) and joints (4,3), metres.
+
+    As they stand in a `ShotFit`: grown with the person's head.
+    """
     other = copy.copy(head)
     other._buffers = dict(head._buffers)
     other.template = head.template + vertices.to(head.template)

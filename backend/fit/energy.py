@@ -14,6 +14,7 @@ from .intersection import Intersection
 from .linearise import add_motion, add_pixels
 from .posed_points import PosedPoints
 from .settings import FitSettings
+from .size import SizeSplit
 from .solver import NormalEquations
 from .state import CAMERA_SIZE, POSE_SIZE, State
 from .views import pixels_of
@@ -48,6 +49,7 @@ class Energy:
     low: Tensor
     """(E,) and `high` (E,): ranges of the expressions."""
     high: Tensor
+    size_split: SizeSplit
     intersection: Intersection | None = None
     shared: bool = True
     """Whether derivatives by identity and cameras are wanted."""
@@ -59,19 +61,22 @@ class Energy:
     def value(self, state: State) -> Tensor:
         """The energy, in double precision, as a function that autodiff can follow."""
         s = self.settings
-        pixels = pixels_of(self.points.pose(state).points, state, self.centres)
+        points = self.points.at_size(state)
+        pixels = pixels_of(points.pose(state).points, state, self.centres)
         identity, correction = self._split(state)
         parts = [
             terms.landmark_cost(pixels, self.target, s.landmark_weight).double().sum(),
-            s.identity_weight * terms.identity_cost(identity, self.prior).double(),
+            s.identity_weight * self._identity_cost(identity),
             0.5 * s.identity_weight * correction.double().square().sum(),
+            0.5 * s.identity_weight * state.offset.double().square().sum(),
             s.focal_weight * (state.log_focal - self.start_log_focal).double().square().sum(),
             s.zoom_weight * state.zoom.double().square().sum(),
         ]
         parts += [r.double().square().sum() for r, _ in self._expression_terms(state)]
         parts.append(self._joint_term(state)[0].double().square().sum())
         if self.intersection is not None:
-            parts.append(self.intersection.cost(state, s.intersection_weight).double().sum())
+            meeting = self.intersection.at_size(state)
+            parts.append(meeting.cost(state, s.intersection_weight).double().sum())
         if self.link is not None:
             moved = terms.temporal_residual(pixels[:, :, self.moving], self._temporal_gain())
             parts.append(moved.double().square().sum())
@@ -83,13 +88,12 @@ class Energy:
         """Normal equations at a state, by the Gauss-Newton approximation."""
         s = self.settings
         frames, e = state.expression.shape
-        k = len(state.identity)
-        size, shared = e + POSE_SIZE, k + CAMERA_SIZE * state.n_cameras
+        size, shared = e + POSE_SIZE, state.n_shared
         equations = NormalEquations.zeros(
             frames, size, shared, state.expression, self.link is not None
         )
         gain = None if self.link is None else self._temporal_gain()
-        points, moving = self.points, self.moving
+        points, moving = self.points.at_size(state), self.moving
         add_pixels(
             equations, points, state, self.centres, self.target, s.landmark_weight, moving, gain,
             self.shared,
@@ -101,6 +105,8 @@ class Energy:
                 equations.add_change(columns, terms.change_residual(values, change), change)
         for residual, derivative in self._expression_terms(state):
             equations.add_diagonal(slice(0, e), residual, derivative)
+        if self.shared:
+            self._add_expression_by_size(equations, state)
         residual, turn = self._joint_term(state)
         jacobian = residual.new_zeros(frames, residual.shape[-1], size)
         jacobian[:, :, e + 3 : e + 12] = turn
@@ -111,7 +117,8 @@ class Energy:
             torch.full_like(state.zoom[:, None], zoom),
         )  # fmt: skip
         if self.intersection is not None:
-            self.intersection.add(equations, state, s.intersection_weight, self.shared)
+            meeting = self.intersection.at_size(state)
+            meeting.add(equations, state, s.intersection_weight, self.shared)
         if self.shared:
             self._add_shared(equations, state)
         return equations
@@ -121,12 +128,35 @@ class Energy:
         count = self.prior.means.shape[-1]
         return state.identity[:count], state.identity[count:]
 
+    def _identity_cost(self, identity: Tensor) -> Tensor:
+        return terms.identity_cost(self.size_split.at_mean_size(identity), self.prior).double()
+
     def _expression_terms(self, state: State) -> list[tuple[Tensor, Tensor]]:
         s = self.settings
         return [
-            terms.expression_residual(state.expression, self._held() * s.expression_weight),
+            terms.expression_residual(state.expression, self._expression_weight(state)),
             terms.range_residual(state.expression, s.range_weight, self.low, self.high),
         ]
+
+    def _expression_weight(self, state: State) -> Tensor:
+        """(F,) Expressions are metres on every head: on a small one less of them shows as much.
+
+        Their prior is on what shows, lest it shrink the head; see `size.py`.
+        """
+        size = self.size_split.size(self._split(state)[0])
+        return self._held() * self.settings.expression_weight / size.square()
+
+    def _add_expression_by_size(self, equations: NormalEquations, state: State) -> None:
+        """The expression term's rows sqrt(w) psi / size by identity, by way of the size."""
+        residual, by_own = terms.expression_residual(
+            state.expression, self._expression_weight(state)
+        )
+        identity, _ = self._split(state)
+        growth, e, n = self.size_split.growth, state.expression.shape[-1], len(identity)
+        by_size = -residual / self.size_split.size(identity)
+        equations.border[:, :e, :n] += (by_own * by_size)[..., None] * growth
+        equations.shared[:n, :n] += by_size.square().sum() * growth[:, None] * growth
+        equations.shared_gradient[:n] += (by_size * residual).sum() * growth
 
     def _joint_term(self, state: State) -> tuple[Tensor, Tensor]:
         s = self.settings
@@ -155,16 +185,26 @@ class Energy:
         s = self.settings
         identity, correction = self._split(state)
         n, k = len(identity), len(state.identity)
-        gradient, hessian = terms.identity_derivatives(identity, self.prior)
+        turn = self.size_split.derivative(identity)
+        gradient, hessian = terms.identity_derivatives(
+            self.size_split.at_mean_size(identity), self.prior
+        )
+        gradient, hessian = turn.T @ gradient, turn.T @ hessian @ turn
         # Half of gradient and Hessian: the equations are those of sum r^2.
         equations.shared[:n, :n] += 0.5 * s.identity_weight * hessian
         equations.shared_gradient[:n] += 0.5 * s.identity_weight * gradient
         diagonal = equations.shared.diagonal()
         diagonal[n:k] += 0.5 * s.identity_weight
         equations.shared_gradient[n:k] += 0.5 * s.identity_weight * correction
-        diagonal[k::CAMERA_SIZE] += s.focal_weight
-        offset = state.log_focal - self.start_log_focal
-        equations.shared_gradient[k::CAMERA_SIZE] += s.focal_weight * offset
+        cameras = state.camera_columns
+        focal = slice(k, cameras.stop, CAMERA_SIZE)
+        diagonal[focal] += s.focal_weight
+        off = state.log_focal - self.start_log_focal
+        equations.shared_gradient[focal] += s.focal_weight * off
+        diagonal[cameras.stop :] += 0.5 * s.identity_weight
+        equations.shared_gradient[cameras.stop :] += (
+            0.5 * s.identity_weight * state.offset.flatten()
+        )
 
     def with_shared(self, shared: bool) -> Energy:
         """With derivatives by identity and cameras, or without."""

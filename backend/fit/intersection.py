@@ -123,6 +123,10 @@ class Intersection:
             radius_basis=torch.cat([self.radius_basis, none], -1),
         )
 
+    def at_size(self, state: State) -> Intersection:
+        """With what grows with the head brought to its size at a state."""
+        return replace(self, points=self.points.at_size(state))
+
     def depths(self, state: State) -> tuple[Tensor, Tensor]:
         """How far lids (F,n) and lips (F,2m) are in eyeballs, and upper and lower teeth: metres.
 

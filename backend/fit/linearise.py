@@ -51,9 +51,13 @@ def add_pixels(
         seen_rows = point_rows(views, curvature)
         jacobian = points.rows(posed, seen_rows.through, shared, seen_rows.by_zoom)
         _add_curvature(equations, jacobian, seen_rows, rows, totals, len(state.identity))
+        if shared and len(state.offset) > 0:
+            _add_offsets(equations, points, jacobian, seen_rows, rows, state)
     if totals is not None:
         k = len(state.identity)
         equations.shared[:k, :k] += totals.block(points)
+        if len(state.offset) > 0:
+            totals.add_offsets(equations, points, state)
 
 
 def add_motion(
@@ -132,14 +136,17 @@ def _add_gradient(
     rows: slice, shared: bool,
 ) -> None:  # fmt: skip
     by_point = (views.by_point * pull[..., None]).sum((1, -2))
-    own, identity = points.pull_back(posed, by_point)
+    own, identity, at_rest = points.pull_back(posed, by_point)
     by_camera = (views.by_camera * pull[..., None]).sum((2, -2))
     equations.block_gradient[rows, :-1] += own
     equations.block_gradient[rows, -1] += by_camera[..., 0].sum(1)
     if shared:
         k = len(identity)
+        cameras = slice(k, k + by_camera.shape[1] * CAMERA_SIZE)
         equations.shared_gradient[:k] += identity
-        equations.shared_gradient[k:] += by_camera.sum(0).flatten()
+        equations.shared_gradient[cameras] += by_camera.sum(0).flatten()
+        offsets = equations.shared_gradient[cameras.stop :]
+        offsets += points.offset_scale * at_rest.flatten()[: len(offsets)]
 
 
 def _add_curvature(
@@ -153,13 +160,32 @@ def _add_curvature(
         return
     assert jacobian.by_identity is not None and jacobian.factor is not None
     identity, camera = jacobian.by_identity.flatten(1, 2), seen.by_camera.flatten(1, 2)
+    cameras = slice(k, k + camera.shape[-1])
     equations.border[rows, :, :k] += turned @ identity
-    equations.border[rows, :, k:] += turned @ camera
+    equations.border[rows, :, cameras] += turned @ camera
     across = (identity.transpose(-1, -2) @ camera).sum(0)
-    equations.shared[:k, k:] += across
-    equations.shared[k:, :k] += across.T
+    equations.shared[:k, cameras] += across
+    equations.shared[cameras, :k] += across.T
     totals.add(jacobian.factor, jacobian.factor)
     _add_camera_blocks(equations, seen.camera_block, k)
+
+
+def _add_offsets(
+    equations: NormalEquations, points: PosedPoints, jacobian: RowJacobian, seen: PointRows,
+    rows: slice, state: State,
+) -> None:  # fmt: skip
+    """Add what offsets share with frames and cameras: each sees its own landmark's rows alone."""
+    assert jacobian.factor is not None
+    count, cameras = len(state.offset), state.camera_columns
+    # (F,L,r,3)
+    own = points.offset_scale * jacobian.factor[:count, :, :, :3].permute(2, 0, 1, 3)
+    by_frame = jacobian.by_frame[:, :count]
+    mixed = by_frame.transpose(-1, -2) @ own
+    equations.border[rows, :, cameras.stop :] += mixed.permute(0, 2, 1, 3).flatten(2)
+    across = (seen.by_camera[:, :count].transpose(-1, -2) @ own).sum(0)
+    across = across.permute(1, 0, 2).flatten(1)
+    equations.shared[cameras, cameras.stop :] += across
+    equations.shared[cameras.stop :, cameras] += across.T
 
 
 def _add_camera_blocks(equations: NormalEquations, blocks: Tensor, k: int) -> None:
@@ -183,6 +209,18 @@ class _IdentityTotals:
         """Add sum over rows and frames of left' right, factors (L,r,F,15)."""
         assert left is not None and right is not None
         self._total += left.flatten(1, 2).transpose(-1, -2) @ right.flatten(1, 2)
+
+    def add_offsets(self, equations: NormalEquations, points: PosedPoints, state: State) -> None:
+        """Add the offsets' own blocks, and what they share with identity."""
+        count, k, at = len(state.offset), len(state.identity), state.camera_columns.stop
+        scale = points.offset_scale
+        own = scale * scale * self._total[:count, :3, :3]
+        blocks = equations.shared[at:, at:].view(count, 3, count, 3)
+        blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
+        fixed = points.identity_factor()[:count]
+        mixed = scale * (self._total[:count, :3] @ fixed)
+        equations.shared[at:, :k] += mixed.flatten(0, 1)
+        equations.shared[:k, at:] += mixed.flatten(0, 1).T
 
     def block(self, points: PosedPoints) -> Tensor:
         """(K,K): through what of identity's Jacobian no frame changes."""

@@ -19,6 +19,7 @@ from backend.head import Head
 from backend.head.landmarks import LandmarkLayout
 from backend.head.model import JOINT_PARENTS
 
+from .size import LEAST_SIZE, size_gradient
 from .state import N_JOINTS, State
 
 # The joints that turn with each joint, itself included.
@@ -55,7 +56,7 @@ class RowJacobian:
     """(F,L,r,K)"""
     factor: Tensor | None
     """(L,r,F,15): `by_identity` is this times `PosedPoints.identity_factor` (L,15,K), which no
-    frame changes."""
+    frame changes. Its first three columns are the derivative by where a point lies at rest."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,15 @@ class PosedPoints:
     """(4,3)"""
     joints_basis: Tensor
     """(4,3,K)"""
+    growth: Tensor
+    """(n,) change of the head's size, a share of the mean's, by its n own coefficients. What comes
+    beside these, correction and offsets, grows with the head: else a prior on their millimetres
+    would shrink the head, which one camera cannot tell from one that is nearer."""
+    offset_scale: float | Tensor = 0.0
+    """Metres that an offset of one moves its point, on a head of mean size. The first points are
+    those that have one."""
+    held: Tensor | None = None
+    """(L,3) metres that points lie off for good, on a head of mean size."""
 
     @classmethod
     def of(cls, head: Head, layout: LandmarkLayout) -> PosedPoints:
@@ -99,22 +109,65 @@ class PosedPoints:
             at(head.skin_weights),
             head.joints_template,
             head.joints_identity_basis.permute(1, 2, 0).contiguous(),
+            size_gradient(head),
         )
 
     def subset(self, rows: Tensor | slice) -> PosedPoints:
-        """The same for some of the points."""
+        """The same for some of the points, which have no offsets."""
+        assert not self._has_offsets()
         return replace(
             self, template=self.template[rows], expression_basis=self.expression_basis[rows],
             identity_basis=self.identity_basis[rows], skin=self.skin[rows],
+            held=None if self.held is None else self.held[rows],
         )  # fmt: skip
 
     def with_correction(self, basis: Tensor, joints_basis: Tensor) -> PosedPoints:
-        """With more identity coefficients: basis (L,3,M) at the points, (4,3,M) at the joints."""
+        """With more identity coefficients: basis (L,3,M) at the points, (4,3,M) at the joints, both
+        for a head of mean size."""
         return replace(
             self,
             identity_basis=torch.cat([self.identity_basis, basis], -1),
             joints_basis=torch.cat([self.joints_basis, joints_basis], -1),
         )
+
+    def size(self, state: State) -> Tensor:
+        """() size of the head over the mean's."""
+        return (1.0 + self.growth @ state.identity[: len(self.growth)]).clamp_min(LEAST_SIZE)
+
+    def at_size(self, state: State) -> PosedPoints:
+        """The same points and derivatives at a state, with what grows with the head brought to its
+        size there: linear in all coefficients as without a correction."""
+        n = len(self.growth)
+        if len(state.identity) == n and self.held is None and not self._has_offsets():
+            return self
+        own, free = state.identity[:n], state.identity[n:]
+        size = self.size(state)
+        moved = self.identity_basis[..., n:] @ free
+        if self.held is not None:
+            moved = moved + self.held
+        if self._has_offsets():
+            moved = moved + self.offset_scale * self._padded(state.offset)
+        joints = self.joints_basis[..., n:] @ free
+        grown = self.growth @ own
+        template = self.template - grown * moved
+        if self.held is not None:
+            template = template + size * self.held
+        return replace(
+            self,
+            template=template,
+            identity_basis=_grown(self.identity_basis, moved, self.growth, size),
+            joints_template=self.joints_template - grown * joints,
+            joints_basis=_grown(self.joints_basis, joints, self.growth, size),
+            offset_scale=size * self.offset_scale if self._has_offsets() else 0.0,
+            held=None,
+        )
+
+    def _has_offsets(self) -> bool:
+        return isinstance(self.offset_scale, Tensor) or self.offset_scale > 0.0
+
+    def _padded(self, offset: Tensor) -> Tensor:
+        """Offsets of all points: 0 for those that have none."""
+        return torch.cat([offset, offset.new_zeros(len(self.template) - len(offset), 3)])
 
     def pose(self, state: State) -> Posed:
         """Pose the points of all frames."""
@@ -140,7 +193,10 @@ class PosedPoints:
         """Points (F,L,3) before posing, head frame."""
         count, k = len(self.template), state.expression.shape[-1]
         moved = state.expression @ self.expression_basis.reshape(-1, k).T
-        return self.template + self.identity_basis @ state.identity + moved.view(-1, count, 3)
+        at_rest = self.template + self.identity_basis @ state.identity
+        if self._has_offsets():
+            at_rest = at_rest + self.offset_scale * self._padded(state.offset)
+        return at_rest + moved.view(-1, count, 3)
 
     def identity_factor(self) -> Tensor:
         """(L,15,K): the basis of every point and, the same for all, of the joints' centres."""
@@ -166,8 +222,9 @@ class PosedPoints:
         by_identity = _by_basis(factor, self.identity_factor())
         return RowJacobian(own, by_identity.permute(2, 0, 1, 3), factor)
 
-    def pull_back(self, posed: Posed, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients (F,E+15) and (K,) of a function whose gradient by the points is (F,L,3)."""
+    def pull_back(self, posed: Posed, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients (F,E+15), (K,) and, by where points lie at rest, (L,3) of a function whose
+        gradient by the points is (F,L,3)."""
         rows = gradient[:, :, None]
         bound = (rows @ posed.blended)[:, :, 0]
         expression = bound.flatten(1) @ self.expression_basis.flatten(0, 1)
@@ -175,7 +232,7 @@ class PosedPoints:
         identity = bound.sum(0).flatten() @ self.identity_basis.flatten(0, 1)
         centres = self._by_centres(posed, rows).sum((0, 1, 2))
         identity = identity + centres @ self.joints_basis.flatten(0, 1)
-        return torch.cat([expression, turn, gradient.sum(1)], -1), identity
+        return torch.cat([expression, turn, gradient.sum(1)], -1), identity, bound.sum(0)
 
     def _by_centres(self, posed: Posed, through: Tensor) -> Tensor:
         """(F,L,r,12): rows times how the joints' centres move what turns about them."""
@@ -206,6 +263,12 @@ class PosedPoints:
             parent = JOINT_PARENTS[joint]
             columns.append(turn if parent < 0 else turn @ rotation[:, None, parent])
         return torch.cat(columns, dim=-1)
+
+
+def _grown(basis: Tensor, moved: Tensor, growth: Tensor, size: Tensor) -> Tensor:
+    """A basis (n,3,K) with what grows: moved (n,3) on a head of mean size."""
+    own, free = basis[..., : len(growth)], basis[..., len(growth) :]
+    return torch.cat([own + moved[..., None] * growth, size * free], -1)
 
 
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from .observations import Observations, clean
 from .pins import ArtistConstraints, add_pins, locate_pins
 from .posed_points import PosedPoints
 from .settings import Constraints, FitSettings, Rig, ShotFit
+from .size import SizeSplit
 from .solver import Minimisation, minimise
 from .state import CAMERA_SIZE, POSE_SIZE, State, one_camera
 from .terms import Target
@@ -49,10 +50,12 @@ class Free(enum.Flag):
     ZOOM = enum.auto()
     CAMERAS = enum.auto()
     """Where all cameras but the first stand."""
+    OFFSETS = enum.auto()
+    """Of landmarks against the head, where there are any."""
 
 
 MOTION = Free.POSE | Free.EXPRESSION | Free.JOINTS
-SHARED = Free.IDENTITY | Free.FOCAL | Free.CAMERAS
+SHARED = Free.IDENTITY | Free.FOCAL | Free.CAMERAS | Free.OFFSETS
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Problem:
     low: Tensor
     """(E,) and `high`: ranges of the expressions; (F,E) where frames have ranges of their own."""
     high: Tensor
+    size_split: SizeSplit
     intersection: Intersection | None
     correction: CorrectionBasis | None = None
 
@@ -121,7 +125,8 @@ class Problem:
         return cls(
             head, layout_name, points, head.identity_prior, settings, target,
             like.new_tensor(centres), focal, observed, int(observed.found.sum(0).argmax()),
-            low, high, _meeting(head) if settings.intersection_weight > 0 else None,
+            low, high, _size_split(head),
+            _meeting(head) if settings.intersection_weight > 0 else None,
         )  # fmt: skip
 
     @property
@@ -177,13 +182,14 @@ class Problem:
         """The parameters of an earlier fit; its correction is projected on this problem's modes."""
         rotmat = rotvec_to_rotmat(self.tensor(before.rotations))
         identity = self.tensor(before.identity)
-        size = self.points.identity_basis.shape[-1]
+        count = self.points.identity_basis.shape[-1]
         state = one_camera(
             self.tensor(before.expression), rotmat, self.tensor(before.translation), identity,
             self.tensor(math.log(before.focal_px)),
-        ).with_identity_size(size)  # fmt: skip
+        ).with_identity_size(count)  # fmt: skip
         if self.correction is not None and before.correction is not None:
-            known = self.correction.coefficients(self.tensor(before.correction))
+            size = self.size_split.size(identity)
+            known = self.correction.coefficients(self.tensor(before.correction) / size)
             state = replace(state, identity=torch.cat([identity, known]))
         if before.zoom is not None:
             state = replace(state, zoom=self.tensor(before.zoom).log())
@@ -216,7 +222,7 @@ class Problem:
         return Energy(
             self.points, self.centres, target, seen, self.settings, self.prior,
             self.tensor(np.median(self.size)), link, self.tensor(np.log(self.focal_start)),
-            self.moving, low, high, self.intersection, shared,
+            self.moving, low, high, self.size_split, self.intersection, shared,
         )  # fmt: skip
 
     def minimise(
@@ -250,6 +256,17 @@ class Problem:
             for g in range(len(p.weights))
         ]
 
+    def with_offsets(self) -> Problem:
+        """With an offset of every landmark, of which pins have none; see `State.offset`."""
+        scale = 1e-3 * self.settings.offset_mm
+        return replace(self, points=replace(self.points, offset_scale=scale))
+
+    def with_fixed_offsets(self, offset: Tensor) -> Problem:
+        """With landmarks held at offsets (L,3), metres on a head of mean size."""
+        none = offset.new_zeros(len(self.points.template) - len(offset), 3)
+        held = torch.cat([offset, none])
+        return replace(self, points=replace(self.points, held=held, offset_scale=0.0))
+
     def with_correction(self) -> Problem:
         """With the coefficients of the free-form correction after the identity's."""
         basis = _correction(self.head, self.layout_name, 1e-3 * self.settings.correction_mm)
@@ -270,17 +287,17 @@ class Problem:
 
 
 def masks(state: State, free: Free) -> tuple[Tensor, Tensor]:
-    """Which of a frame's and of the shared parameters may move: (E+16,) and (K+7C,) bool."""
+    """Which of a frame's and of the shared parameters may move: (E+16,), (K+7C+3L,) bool."""
     e, k = state.expression.shape[-1], len(state.identity)
     frame = torch.zeros(e + POSE_SIZE, dtype=torch.bool, device=state.expression.device)
     frame[:e] = bool(free & Free.EXPRESSION)
     frame[e : e + 3] = frame[e + 12 : e + 15] = bool(free & Free.POSE)
     frame[e + 3 : e + 12] = bool(free & Free.JOINTS)
     frame[e + 15] = bool(free & Free.ZOOM)
-    size = k + CAMERA_SIZE * state.n_cameras
-    shared = torch.zeros(size, dtype=torch.bool, device=frame.device)
+    shared = torch.zeros(state.n_shared, dtype=torch.bool, device=frame.device)
     shared[:k] = bool(free & Free.IDENTITY)
-    cameras = shared[k:].view(-1, CAMERA_SIZE)
+    shared[state.camera_columns.stop :] = bool(free & Free.OFFSETS)
+    cameras = shared[state.camera_columns].view(-1, CAMERA_SIZE)
     cameras[:, 0] = bool(free & Free.FOCAL)
     cameras[1:, 1:] = bool(free & Free.CAMERAS)
     return frame, shared
@@ -307,6 +324,7 @@ _cache: WeakKeyDictionary[Head, dict[tuple[str, str], PosedPoints]] = WeakKeyDic
 _corrections: WeakKeyDictionary[Head, dict[tuple[str, str, float], CorrectionBasis]] = (
     WeakKeyDictionary()
 )
+_size_splits: WeakKeyDictionary[Head, dict[str, SizeSplit]] = WeakKeyDictionary()
 _intersections: WeakKeyDictionary[Head, dict[str, Intersection]] = WeakKeyDictionary()
 
 
@@ -321,6 +339,13 @@ def _restricted(head: Head, layout_name: str) -> PosedPoints:
     if key not in kept:
         kept[key] = PosedPoints.of(head, layout(layout_name))
     return kept[key]
+
+
+def _size_split(head: Head) -> SizeSplit:
+    kept = _size_splits.setdefault(head, {})
+    if _kind(head) not in kept:
+        kept[_kind(head)] = SizeSplit.of(head)
+    return kept[_kind(head)]
 
 
 def _meeting(head: Head) -> Intersection:

@@ -23,8 +23,11 @@ class FitSettings:
     robust_sigmas: float = 4.0
     """Deviations beyond which a landmark counts less and less (Geman-McClure); hands and hair."""
     landmark_weight: float = 0.15
-    """Weight of the landmark term: neighbouring landmarks err together, so 320 count as fewer."""
-    identity_weight: float = 0.6
+    """Weight of the landmark term: neighbouring landmarks err together, and do so for many frames,
+    so that 320 count as fewer."""
+    independent_weight: float = 1.0
+    """The same where all of the error changes from frame to frame; see `start.whiteness`."""
+    identity_weight: float = 1.0
     """Weight of -log p of the identity under the mixture."""
     expression_weight: float = 1.0
     """Weight of the squared expression coefficients."""
@@ -52,8 +55,10 @@ class FitSettings:
     """Weight of its squared change from frame to frame: one deviation is half a per cent."""
     intersection_weight: float = 20.0
     """Weight of the squared depth, in millimetres, of lids in eyeballs and lips in teeth."""
-    correction_mm: float = 1.0
+    correction_mm: float = 2.0
     """Deviation of the free-form correction of the person's head; 0 for none."""
+    offset_mm: float = 2.0
+    """Deviation of every landmark, along each axis, from where the head has it; 0 for none."""
     pin_sigma_px: float = 0.5
     """Deviation of points that an artist has pinned."""
     key_frames: int = 40

@@ -25,6 +25,8 @@ from torch import Tensor
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-9, 1e6
 # A step under more damping than this may be small because of it: not yet a sign of a minimum.
 FAIR_DAMPING = 1e-6
+# By how much a rejected step raises the damping at first.
+RAISE = 8.0
 # Added to every diagonal entry, relative to the mean: unseen parameters stay where they are.
 RIDGE = 1e-9
 
@@ -249,7 +251,7 @@ def minimise(
         equations = linearise(state)
         before = report.costs[-1]
         little = tolerance * max(abs(before), len(equations.block))
-        rejected = False
+        rejected, raised = False, RAISE
         while damping <= MOST_DAMPING:
             on_iteration(i)
             try:
@@ -267,7 +269,9 @@ def minimise(
                 break
             rejected = True
             report.rejected += 1
-            damping *= 8.0
+            # Ever faster (Nielsen 1999): at a minimum no damping helps, and that is soon known.
+            damping *= raised
+            raised *= 2.0
         gained = before - report.costs[-1]
         if gained == 0.0 or (gained < little and damping <= FAIR_DAMPING):
             break

@@ -14,6 +14,7 @@ from torch import Tensor
 from backend.errors import BadInputError, CancelledError
 from backend.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from backend.head import Head
+from backend.head.landmarks import layout
 
 from . import start
 from .problem import MOTION, Free, Problem, masks
@@ -26,6 +27,8 @@ ProgressCallback = Callable[[str, float], None]
 LOOSE_SIGMAS = 30.0
 # Frames that tell which Gaussian of the prior a person belongs to.
 COMPONENT_KEYS, COMPONENT_ITERATIONS = 12, 12
+# Fewest key frames that tell a landmark's offset from its error.
+OFFSET_KEYS = 8
 POSE_ITERATIONS, POLISH_ITERATIONS, CLAMP_ITERATIONS = 6, 8, 2
 
 
@@ -107,6 +110,7 @@ def fit_views(
     if not consecutive:
         links[:] = 0.0
     link = problem.tensor(links) if len(links) and links.any() else None
+    run.problem = problem = _weighted(problem, links)
     if before is None:
         state = _person_from_keys(run, problem.start(rig), person, constraints)
         state = _carry(run.problem, state, links)
@@ -115,6 +119,8 @@ def fit_views(
         if settings.correction_mm > 0:
             run.problem = problem.with_correction()
         state = _resume(run.problem, before, constraints)
+        # At a minimum of all together offsets are the best for the rest, so they need not be kept.
+        state = _held_offsets(run, state, Free(0), _keys(problem))
     state = run.stage(state, whole, POLISH_ITERATIONS, robust, 0.95, link=link)
     history = tuple(run.last.costs)
     doubt = _focal_doubt(run.problem, state, link, whole) if Free.FOCAL in person else 0.0
@@ -125,6 +131,15 @@ def fit_views(
     state = _carry(run.problem, state, links)
     run.report("fit", 1.0)
     return _result(run.problem, state, history, doubt)
+
+
+def _weighted(problem: Problem, links: NDArray[np.float64]) -> Problem:
+    """With the weight that landmarks deserve whose errors change so much from frame to frame."""
+    observed, view, settings = problem.observed, problem.reference, problem.settings
+    share = start.whiteness(observed.landmarks_2d[:, view], observed.sigma[:, view], links)
+    low, high = settings.landmark_weight, settings.independent_weight
+    weight = low + share * max(high - low, 0.0)
+    return replace(problem, settings=replace(settings, landmark_weight=weight))
 
 
 def _unknown(
@@ -145,11 +160,7 @@ def _person_from_keys(run: _Run, state: State, person: Free, constraints: Constr
     """The person and the cameras, from frames that differ most; then every frame's pose."""
     problem, settings = run.problem, run.problem.settings
     most, robust = settings.iterations, settings.robust_sigmas
-    observed, view = problem.observed, problem.reference
-    keys = start.choose_keys(
-        observed.landmarks_2d[:, view], observed.sigma[:, view], observed.found[:, view],
-        settings.key_frames,
-    )  # fmt: skip
+    keys = _keys(problem)
     began = state = _known_person(problem, state, constraints)
     state = run.stage(state, Free.POSE, POSE_ITERATIONS, LOOSE_SIGMAS, 0.02, keys)
     if Free.CAMERAS in person:
@@ -164,11 +175,38 @@ def _person_from_keys(run: _Run, state: State, person: Free, constraints: Constr
     if settings.correction_mm > 0 and Free.IDENTITY in person:
         run.problem = problem = problem.with_correction()
         state = state.with_identity_size(problem.points.identity_basis.shape[-1])
-        state = run.stage(state, MOTION | person, most, robust, 0.35, keys)
+        state = run.stage(state, MOTION | person, most, robust, 0.33, keys)
+    state = _held_offsets(run, state, MOTION | person, keys)
+    problem = run.problem
     state = _spread_from_keys(problem, began, state, keys)
     return run.stage(
         state, Free.POSE, POSE_ITERATIONS, LOOSE_SIGMAS, 0.4, np.flatnonzero(problem.found)
     )
+
+
+def _keys(problem: Problem) -> NDArray[np.int64]:
+    observed, view = problem.observed, problem.reference
+    return start.choose_keys(
+        observed.landmarks_2d[:, view], observed.sigma[:, view], observed.found[:, view],
+        problem.settings.key_frames,
+    )  # fmt: skip
+
+
+def _held_offsets(run: _Run, state: State, free: Free, keys: NDArray[np.int64]) -> State:
+    """Every landmark's offset from the keys, with what else is free; landmarks stay there then.
+
+    Few frames cannot tell an offset from an error, and have none.
+    """
+    if run.problem.settings.offset_mm <= 0 or len(keys) < OFFSET_KEYS:
+        return state
+    count = len(layout(run.problem.layout_name))
+    run.problem = run.problem.with_offsets()
+    state = replace(state, offset=state.identity.new_zeros(count, 3))
+    most, robust = run.problem.settings.iterations, run.problem.settings.robust_sigmas
+    state = run.stage(state, free | Free.OFFSETS, most, robust, 0.38, keys)
+    scale = 1e-3 * run.problem.settings.offset_mm
+    run.problem = run.problem.with_fixed_offsets(scale * state.offset)
+    return replace(state, offset=state.offset[:0])
 
 
 def _known_person(problem: Problem, state: State, constraints: Constraints) -> State:
@@ -200,7 +238,8 @@ def _result(problem: Problem, state: State, history: tuple[float, ...], doubt: f
     correction = joints = None
     if problem.correction is not None:
         moved = problem.correction.displacement(state.identity[n:])
-        correction, joints = _numpy(moved[0]), _numpy(moved[1])
+        size = problem.points.size(state)
+        correction, joints = _numpy(size * moved[0]), _numpy(size * moved[1])
     focal = state.log_focal.exp()
     rig = None
     if state.n_cameras > 1:

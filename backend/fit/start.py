@@ -67,6 +67,26 @@ def link_frames(
     return link
 
 
+def whiteness(landmarks_2d: Array, sigma: Array, link: Array) -> float:
+    """How much of the landmarks' uncertainty changes from frame to frame: 1 all of it, 0 none.
+
+    The variance of second differences over what independent errors of deviation sigma would give;
+    its median over landmarks and frames, since heads hardly accelerate in most. landmarks_2d
+    (F,L,2) and sigma (F,L) pixels, link (F-1,). A detector errs alike in neighbouring frames.
+    """
+    rows = np.flatnonzero(link[:-1] * link[1:] > 0) if len(link) > 1 else np.zeros(0, int)
+    if len(rows) == 0:
+        return 0.0
+    second = landmarks_2d[rows] - 2 * landmarks_2d[rows + 1] + landmarks_2d[rows + 2]
+    expected = sigma[rows] ** 2 + 4 * sigma[rows + 1] ** 2 + sigma[rows + 2] ** 2
+    # Half the squared length of a normal vector in the plane has the median ln 2.
+    usable = np.isfinite(expected) & np.isfinite(second).all(-1)
+    if not usable.any():
+        return 0.0
+    ratio = np.median((second[usable] ** 2).sum(-1) / (2 * expected[usable])) / np.log(2.0)
+    return float(min(ratio, 1.0))
+
+
 def _is_cut(landmarks_2d: Array, size: Array, a: int, b: int) -> bool:
     jump = np.linalg.norm(np.median(landmarks_2d[b] - landmarks_2d[a], axis=0)) / (b - a)
     growth = abs(np.log(size[b] / size[a])) / (b - a)

@@ -1,7 +1,8 @@
 """Parameters of a fit: those of every frame, and those of the person and the cameras.
 
 Columns of a frame: expression (E), rotations (3 for each of 4 joints), translation (3), zoom (1);
-of what is shared: identity (K), then for every camera log focal (1), rotation (3), translation (3).
+of what is shared: identity (K), then for every camera log focal (1), rotation (3), translation (3),
+then the landmarks' offsets (3 each).
 Rotations step by left increments, R <- exp(delta) R.
 """
 
@@ -41,17 +42,30 @@ class State:
     camera_rotmat: Tensor
     """(C,3,3), with `camera_translation` (C,3) the map from the world to each camera."""
     camera_translation: Tensor
+    offset: Tensor
+    """(L,3) how far landmarks lie from where the head has them, in their deviations; (0,3) where
+    that is not asked."""
 
     @property
     def n_cameras(self) -> int:
         return len(self.log_focal)
 
+    @property
+    def camera_columns(self) -> slice:
+        """Of the shared parameters; offsets come after them."""
+        k = len(self.identity)
+        return slice(k, k + CAMERA_SIZE * self.n_cameras)
+
+    @property
+    def n_shared(self) -> int:
+        return self.camera_columns.stop + self.offset.numel()
+
     def step(self, frame: Tensor, shared: Tensor) -> State:
-        """The state after increments frame (F,E+16) and shared (K+7C,)."""
+        """The state after increments frame (F,E+16) and shared (K+7C+3L,)."""
         e, k = self.expression.shape[-1], len(self.identity)
         pose = frame[:, e:]
         turn = pose[:, ROTATION].reshape(-1, N_JOINTS, 3)
-        camera = shared[k:].view(-1, CAMERA_SIZE)
+        camera = shared[self.camera_columns].view(-1, CAMERA_SIZE)
         turned = rotvec_to_rotmat(camera[:, 1:4])
         return State(
             self.expression + frame[:, :e],
@@ -62,6 +76,7 @@ class State:
             self.log_focal + camera[:, 0],
             turned @ self.camera_rotmat,
             self.camera_translation + camera[:, 4:],
+            self.offset + shared[self.camera_columns.stop :].view(-1, 3),
         )
 
     def frames(self, rows: Tensor | slice) -> State:
@@ -94,4 +109,5 @@ def one_camera(
     return State(
         expression, rotmat, translation, translation.new_zeros(len(translation)), identity,
         log_focal.reshape(1), torch.eye(3).to(translation)[None], translation.new_zeros(1, 3),
+        translation.new_zeros(0, 3),
     )  # fmt: skip

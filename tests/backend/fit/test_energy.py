@@ -15,6 +15,7 @@ from backend.fit.energy import Energy
 from backend.fit.intersection import Intersection
 from backend.fit.linearise import CHUNK
 from backend.fit.posed_points import PosedPoints
+from backend.fit.size import SizeSplit
 from backend.fit.state import State
 from backend.fit.views import pixels_of
 from backend.geometry.rotations import rotvec_to_rotmat
@@ -42,7 +43,7 @@ def head() -> Head:
     return Head.load(dtype=torch.float64)
 
 
-def random_state(frames: int, cameras: int = 1, size: int = 100) -> State:
+def random_state(frames: int, cameras: int = 1, size: int = 100, offsets: int = 0) -> State:
     """Random parameters; the further cameras stand to the side and look at the head as well."""
     angle = torch.zeros(cameras, 3, dtype=torch.float64)
     angle[:, 1] = 0.4 * torch.arange(cameras)
@@ -57,6 +58,7 @@ def random_state(frames: int, cameras: int = 1, size: int = 100) -> State:
         6.5 + 0.1 * torch.arange(cameras).double(),
         rotmat,
         middle - rotmat @ middle,
+        0.7 * draw(offsets, 3, seed=4),
     )
 
 
@@ -165,12 +167,16 @@ def energy_of(
         at = basis.at(torch.from_numpy(lay.vertices), torch.from_numpy(lay.barycentric))
         points = points.with_correction(at, basis.at_joints())
         meeting = meeting.with_correction(basis)
+    points = points.subset(torch.arange(0, 320, step))
+    if len(state.offset) > 0:
+        held = 0.003 * draw(len(points.template), 3, seed=6)
+        points = replace(points, offset_scale=0.002, held=held)
     return Energy(
-        points.subset(torch.arange(0, 320, step)), CENTRE.expand(state.n_cameras, 2), target,
+        points, CENTRE.expand(state.n_cameras, 2), target,
         torch.ones(len(state.expression)).double() if seen is None else seen, FitSettings(),
         head.identity_prior, torch.tensor(300.0).double(), link,
         torch.full((state.n_cameras,), 6.3).double(), torch.arange(0, 320 // step, 3),
-        torch.zeros(52).double(), torch.ones(52).double(), meeting,
+        torch.zeros(52).double(), torch.ones(52).double(), SizeSplit.of(head), meeting,
     )  # fmt: skip
 
 
@@ -193,7 +199,7 @@ def test_energy_gradient_against_autodiff(
         link = torch.ones(frames - 1, dtype=torch.float64)
         link[-1] = 0.0
     energy = energy_of(head, state, target, link, 8, seen, correction)
-    near = pixels_of(energy.points.pose(state).points, state, energy.centres)
+    near = pixels_of(energy.points.at_size(state).pose(state).points, state, energy.centres)
     target = replace(target, landmarks_2d=near + 2 * draw(frames, cameras, 40, 2, seed=5))
     energy = replace(energy, target=target)
     shared = size + 7 * cameras
@@ -208,39 +214,69 @@ def test_energy_gradient_against_autodiff(
     assert float(only_frames.border.abs().max()) == 0.0
 
 
-@pytest.mark.parametrize("cameras", [1, 3])
-def test_normal_equations_are_the_exact_hessian_without_residuals(head: Head, cameras: int) -> None:
+@pytest.mark.parametrize("cameras, directed", [(1, False), (1, True), (3, False)])
+def test_offsets_gradient_against_autodiff(head: Head, cameras: int, directed: bool) -> None:
+    frames, offsets = 3, 38
+    state = random_state(frames, cameras, offsets=offsets)
+    # The last points are pinned and have none.
+    target = random_target(frames, cameras, 40, directed)
+    energy = energy_of(head, state, target, None, 8)
+    near = pixels_of(energy.points.at_size(state).pose(state).points, state, energy.centres)
+    target = replace(target, landmarks_2d=near + 2 * draw(frames, cameras, 40, 2, seed=5))
+    energy = replace(energy, target=target)
+    zero = torch.zeros(frames, 68).double(), torch.zeros(state.n_shared).double()
+    auto = torch.autograd.functional.jacobian(lambda a, b: energy.value(state.step(a, b)), zero)
+    equations = energy.linearise(state)
+    for own, exact in zip(
+        (equations.block_gradient, equations.shared_gradient), auto, strict=True
+    ):  # fmt: skip
+        torch.testing.assert_close(
+            2 * own, exact, rtol=1e-6, atol=1e-9 * float(auto[0].abs().max())
+        )
+
+
+@pytest.mark.parametrize("cameras, offsets", [(1, 0), (3, 0), (1, 8), (3, 8)])
+def test_normal_equations_are_the_exact_hessian_without_residuals(
+    head: Head, cameras: int, offsets: int
+) -> None:
     """Where landmarks are met and nothing moves, Gauss-Newton's matrix is half the Hessian.
 
     It holds all products of frames with themselves, each other, the identity and the cameras.
     """
-    state = random_state(2, cameras)
+    state = random_state(2, cameras, offsets=offsets)
     state = replace(
         state, expression=state.expression[:1].expand(2, -1).clamp(0.1, 0.9),
         rotmat=state.rotmat[:1].expand(2, -1, -1, -1), zoom=state.zoom[:1].expand(2),
         translation=state.translation[:1].expand(2, -1),
     )  # fmt: skip
     target = random_target(2, cameras, 8)
-    link = torch.ones(1, dtype=torch.float64)
+    # Offsets are for frames that are not linked.
+    link = torch.ones(1, dtype=torch.float64) if offsets == 0 else None
     energy = energy_of(head, state, target, link, 40)
-    near = pixels_of(energy.points.pose(state).points, state, energy.centres)
-    settings = FitSettings(joint_weight=0.0, eye_weight=0.0, intersection_weight=0.0)
+    near = pixels_of(energy.points.at_size(state).pose(state).points, state, energy.centres)
+    settings = FitSettings(
+        joint_weight=0.0, eye_weight=0.0, intersection_weight=0.0, expression_weight=1e-20
+    )
     energy = replace(energy, target=replace(target, landmarks_2d=near), settings=settings)
-    shared = 100 + 7 * cameras
 
     def whole(x: Tensor) -> Tensor:
         moved = state.step(x[: 2 * 68].view(2, 68), x[2 * 68 :])
         # The identity's stand-in for a Hessian has a test of its own.
-        prior = terms.identity_cost(moved.identity, energy.prior)
+        relative = energy.size_split.at_mean_size(moved.identity)
+        prior = terms.identity_cost(relative, energy.prior)
         return energy.value(moved) - settings.identity_weight * prior
 
-    exact = 0.5 * torch.autograd.functional.hessian(whole, torch.zeros(2 * 68 + shared).double())
+    exact = 0.5 * torch.autograd.functional.hessian(
+        whole, torch.zeros(136 + state.n_shared).double()
+    )
     e = energy.linearise(state)
-    assert e.coupling is not None
-    stand_in = terms.identity_derivatives(state.identity, energy.prior)[1]
+    coupling = torch.zeros(1, 68, 68).double() if e.coupling is None else e.coupling
+    relative = energy.size_split.at_mean_size(state.identity)
+    turn = energy.size_split.derivative(state.identity)
+    stand_in = turn.T @ terms.identity_derivatives(relative, energy.prior)[1] @ turn
     e.shared[:100, :100] -= 0.5 * settings.identity_weight * stand_in
-    top = torch.cat([e.block[0], e.coupling[0], e.border[0]], 1)
-    middle = torch.cat([e.coupling[0].T, e.block[1], e.border[1]], 1)
+    top = torch.cat([e.block[0], coupling[0], e.border[0]], 1)
+    middle = torch.cat([coupling[0].T, e.block[1], e.border[1]], 1)
     bottom = torch.cat([e.border[0].T, e.border[1].T, e.shared], 1)
     own = torch.cat([top, middle, bottom])
     keep = torch.ones(len(own), dtype=torch.bool)

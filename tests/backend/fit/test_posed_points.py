@@ -77,10 +77,13 @@ def test_pulling_back_is_the_transposed_jacobian(head: Head) -> None:
     gradient = draw(*posed.points.shape, seed=9)
     eye = torch.eye(3, dtype=torch.float64).expand(*posed.points.shape, 3).contiguous()
     rows = points.rows(posed, eye, True, torch.zeros_like(eye[..., :1]))
-    frame, identity = points.pull_back(posed, gradient)
+    frame, identity, at_rest = points.pull_back(posed, gradient)
     expected = torch.einsum("flcp,flc->fp", rows.by_frame, gradient)
     torch.testing.assert_close(frame, expected[:, :-1])
     torch.testing.assert_close(identity, torch.einsum("flck,flc->k", rows.by_identity, gradient))
+    assert rows.factor is not None
+    bound = torch.einsum("lcfi,flc->li", rows.factor[..., :3], gradient)
+    torch.testing.assert_close(at_rest, bound)
 
 
 @pytest.mark.parametrize("cameras", [1, 2, 5])
