@@ -19,7 +19,8 @@ from backend.bake.lighting import Lighting, albedo_of, estimate_lighting
 from backend.bake.openings import Openings, openings_of
 from backend.bake.part_weights import PartWeights, part_weights
 from backend.bake.register import RegisterSettings, Registration, Shift
-from backend.bake.shot_cover import ShotCover, SigmaPrior, steady_in_time
+from backend.bake.shot_cover import ShotCover, SigmaPrior
+from backend.bake.steady import steady_in_time
 from backend.bake.texture import TextureBaker, TextureSettings
 from backend.bake.visibility import VISIBLE
 from backend.geometry.rasterizer import to_pixels
@@ -276,7 +277,7 @@ def _judge(
         found, gain = cover.judge(image, vertices[number], K[number], evidence)
         covered[number], gains[number] = found.numpy(), gain.numpy()
         progress((done + 1) / len(wanted))
-    covered = steady_in_time(covered, cover.faces.numpy())
+    covered = steady_in_time(covered, shot.rest_vertices, cover.faces.numpy())
     visibility = shot.visibility * (1 - covered)
     return _Judged(frames, shot, cover, covered, visibility, gains, _part_weights(head, shot))
 

@@ -1,4 +1,4 @@
-"""What covers the head over a shot, at every vertex: frame by frame, then made steady in time."""
+"""What covers the head in the frames of a shot, at every vertex."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from backend.bake.consensus import Consensus, ConsensusBuilder, sample_image
 from backend.bake.cover import Cover, CoverSettings, find_cover
 from backend.bake.head_view import HeadView, gain_at, see_head
-from backend.bake.visibility import VISIBLE
 from backend.geometry.rasterizer import interpolate, to_pixels, vertex_normals
 
 UNSTEADY: tuple[tuple[str, float], ...] = (
@@ -33,10 +31,6 @@ UNSTEADY: tuple[tuple[str, float], ...] = (
 
 ROUNDS = 2
 """How often the usual look is found again without what was found to be covered."""
-
-
-RINGS = 4
-"""Edges of the mesh that a cover may move on the head between two frames: about two centimetres."""
 
 
 class CoverableMesh(Protocol):
@@ -192,42 +186,3 @@ class SigmaPrior:
         """(N,) evidence of a frame, from 0 to 1."""
         excess = torch.from_numpy(np.nan_to_num(self.excess[frame])).float()
         return (strength * (self.spread @ excess - usual)).clamp(0, 1)
-
-
-def steady_in_time(covered: np.ndarray, faces: np.ndarray, weak: float = 0.35) -> np.ndarray:
-    """Covers that go on in time: (F, N) 0 to 1 in, (F, N) out.
-
-    What one frame alone shows is doubted: a covered vertex stays so where it or a vertex near it
-    (`RINGS` edges away) is at least weakly covered in the frame before or after. A vertex that is
-    covered in both of these is covered in between. faces: (T, 3). weak: the least that counts in
-    another frame.
-    """
-    value = np.asarray(covered, np.float32)
-    if len(value) < 3:
-        return value
-    n_vertices = value.shape[1]
-    rows, columns = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
-    ones = np.ones(len(rows), np.float32)
-    edges = sparse.csr_matrix((ones, (rows, columns)), (n_vertices, n_vertices))
-    edges = (edges + edges.T + sparse.identity(n_vertices)).tocsr()
-    result = np.empty_like(value)
-    nothing = np.zeros(n_vertices, bool)
-    near = [nothing, *(_reaches(value[k] >= weak, edges) for k in (0, 1))]
-    for frame, row in enumerate(value):
-        before, after = value[max(frame - 1, 0)], value[min(frame + 1, len(value) - 1)]
-        sure = row >= VISIBLE
-        kept = sure & (near[0] | near[2])
-        kept |= (before >= VISIBLE) & (after >= VISIBLE) & (0 < frame < len(value) - 1)
-        # A soft value on the right side of the threshold.
-        result[frame] = np.where(kept, np.maximum(row, 0.55), np.minimum(row, 0.45))
-        is_left = frame + 2 < len(value)
-        coming = _reaches(value[frame + 2] >= weak, edges) if is_left else nothing
-        near = [near[1], near[2], coming]
-    return result
-
-
-def _reaches(chosen: np.ndarray, edges: sparse.csr_matrix) -> np.ndarray:
-    reached: np.ndarray = chosen
-    for _ in range(RINGS):
-        reached = (edges @ reached.astype(np.float32)) > 0
-    return reached

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backend.bake.cover import CoverSettings
-from backend.bake.shot_cover import ShotCover, SigmaPrior, steady_in_time
+from backend.bake.shot_cover import ShotCover, SigmaPrior
 from backend.bake.visibility import soft_vertex_visibility
 from backend.geometry.rasterizer import ShadingSettings, render_shaded, to_pixels
 
@@ -71,20 +71,6 @@ def test_a_head_outside_the_picture_is_not_covered(bust) -> None:
     cover = ShotCover(bust)
     covered, gain = cover.judge(np.zeros((64, 64, 3), np.uint8), bust.posed(0, 0, 0.45) * 0 - 1, K)
     assert not covered.any() and not gain.any()
-
-
-def test_single_frames_fall_out_and_gaps_close(bust) -> None:
-    faces = bust.faces.numpy()
-    covered = np.zeros((9, len(bust.vertices)), np.float32)
-    corner = faces[700]
-    covered[0, corner] = covered[8, corner] = 1.0
-    covered[4, corner] = covered[6, corner] = 0.9
-    steady = steady_in_time(covered, faces) >= 0.5
-    assert not steady[[0, 8]].any()
-    assert steady[5, corner].all()
-    lasting = np.zeros_like(covered)
-    lasting[3:6, corner] = 0.9
-    assert (steady_in_time(lasting, faces) >= 0.5)[3:6, corner].all()
 
 
 def test_a_landmark_that_is_less_sure_speaks_for_a_cover(bust) -> None:
