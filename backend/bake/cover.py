@@ -38,6 +38,9 @@ class CoverSettings:
     the face's own colour at 2, and compressed footage departs by 1 without one."""
     usual: float = 3.2
     """See `expected`."""
+    plain: tuple[float, float] = (4.0, 8.0)
+    """Departure in colour around a pixel, in standard deviations, from which on its structure
+    counts less, and not at all: a thing of a colour of its own shows where it ends by that."""
     smoothing: float = 0.05
     """Radius of the edge-aware smoothing, as a share of the face's width."""
     closing: float = 0.055
@@ -143,7 +146,13 @@ def _departure(
         wanted = _fine(usual[..., 0], known, size * view.face_px)
         details.append(_apart(there[..., None], wanted[..., None], reach + 1) / noise)
         structure = torch.maximum(structure, wanted.abs())
-    departure = torch.cat((apart, 0.6 * torch.cat(details, -1)), -1).square().sum(-1).sqrt()
+    # Beside a thing of another colour the face's own structure is upset, and its colour tells.
+    colored = apart.square().sum(-1).sqrt()
+    upset = max(1, round(2 * max(settings.details) * view.face_px))
+    least_plain, plain = settings.plain
+    says = 1 - ((_around(colored, upset) - least_plain) / (plain - least_plain)).clamp(0, 1)
+    fine = 0.6 * says[..., None] * torch.cat(details, -1)
+    departure = torch.cat((apart, fine), -1).square().sum(-1).sqrt()
     structure = (_around(structure, 2 * reach) / 0.08).clamp(0, 1)
     return departure, structure
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from backend.bake.consensus import Consensus, ConsensusBuilder, sample_image
 from backend.bake.cover import Cover, CoverSettings, find_cover
 from backend.bake.head_view import HeadView, gain_at, see_head
+from backend.bake.rim import rim_likeness
 from backend.geometry.rasterizer import interpolate, to_pixels, vertex_normals
 
 UNSTEADY: tuple[tuple[str, float], ...] = (
@@ -50,6 +51,7 @@ class _KeyFrame:
     view: HeadView
     uv: Tensor  # (h, w, 2)
     steady: Tensor  # (h, w)
+    loose: Tensor  # (h, w)
     prior: Tensor | None  # (h, w)
 
 
@@ -73,6 +75,11 @@ class ShotCover:
                 self.steady[part] = value
                 if name == "lashes":
                     lashes[part] = True
+        # Scalp, ears and neck lie where the face leads them, not where the picture shows them.
+        self.loose = torch.zeros(n_vertices)
+        if "face" in head.regions:
+            self.loose += 1
+            self.loose[torch.as_tensor(head.regions["face"]).long().cpu()] = 0
         # Their cards are far larger than lashes: the lids behind them are what is compared.
         self.shown = ~lashes[self.faces].any(1)
         self.builder = ConsensusBuilder(uv, face_uv.long(), self.settings.texels)
@@ -141,7 +148,8 @@ class ShotCover:
         return covered, found.gain
 
     def _judge(self, key: _KeyFrame, consensus: Consensus) -> Cover:
-        return find_cover(key.view, consensus, key.uv, key.steady, key.prior, self.settings)
+        steady = key.steady * (1 - key.loose * (1 - rim_likeness(key.view.color, key.view.on_head)))
+        return find_cover(key.view, consensus, key.uv, steady, key.prior, self.settings)
 
     def _look(
         self, image_rgb: np.ndarray, vertices: Tensor, K: Tensor, prior: Tensor | None
@@ -154,9 +162,10 @@ class ShotCover:
         corners = self.corner_uv[self.shown]
         flat = torch.arange(3 * len(faces)).reshape(-1, 3)
         uv = interpolate(corners.reshape(-1, 2), flat, index, weights)
-        values = self.steady if prior is None else torch.stack((self.steady, prior), -1)
-        drawn = interpolate(values.reshape(len(values), -1), faces, index, weights)
-        return _KeyFrame(view, uv, drawn[..., 0], None if prior is None else drawn[..., 1])
+        none = prior is None
+        values = torch.stack((self.steady, self.loose, self.steady if prior is None else prior), -1)
+        steady, loose, evidence = interpolate(values, faces, index, weights).unbind(-1)
+        return _KeyFrame(view, uv, steady, loose, None if none else evidence)
 
 
 class SigmaPrior:

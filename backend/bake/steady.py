@@ -10,8 +10,9 @@ from scipy.spatial import cKDTree
 
 from backend.bake.visibility import VISIBLE
 
-REACH = 0.02
-"""Metres on the head that a cover may be apart between two frames to be the same thing."""
+REACH = 0.05
+"""Metres on the head that a cover may be apart between two frames to be the same thing: a hand
+moves at more than a metre a second, and the head turns under it."""
 JOINED = 0.003
 """Metres within which vertices of different parts (an eye and its lids) are one region."""
 WEAK = 0.35

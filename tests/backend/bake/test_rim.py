@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from backend.bake.depth_view import render_depth_view
-from backend.bake.rim import see_rim
+from backend.bake.rim import rim_likeness, see_rim
 from backend.geometry.rasterizer import to_pixels
 
 SIZE = (320, 288)
@@ -34,3 +34,16 @@ def test_background_on_the_rim_is_not_taken(bust) -> None:
     assert float(rim.likeness(edge, linear(skin, len(edge))).min()) > 0.9
     # Within the face any colour may be a mole or a lip.
     assert float(rim.likeness(middle, linear(wall, len(middle))).min()) == 1
+
+
+def test_a_mesh_that_is_too_large_shows_the_background_and_no_cover() -> None:
+    """Blue background inside the outline is told from skin, and from a cover deeper inside."""
+    y, x = np.mgrid[:160, :160]
+    radius = np.hypot(x - 80, y - 80)
+    color = np.where(radius[..., None] < 66, (0.5, 0.3, 0.2), (0.1, 0.2, 0.6))
+    color[70:90, 70:90] = (0.1, 0.2, 0.6)
+    on_head = torch.from_numpy(radius < 70)
+    trust = rim_likeness(torch.from_numpy(color).float(), on_head)
+    assert trust[torch.from_numpy((radius > 66.5) & (radius < 69.5))].max() < 0.2
+    assert trust[torch.from_numpy(radius < 65)].min() > 0.9
+    assert (trust[~on_head] == 1).all()
