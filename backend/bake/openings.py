@@ -46,6 +46,11 @@ class Openings:
         first, full = (max(share * height, 0.5) for share in INSET)
         return ((self.inside(name, pixels) - first) / max(full - first, 0.5)).clamp(0, 1)
 
+    def is_near(self, name: str, pixels: Tensor) -> Tensor:
+        """(P,) bool: which pixels (P, 2) lie in the rectangle around a contour."""
+        corners = self.contours[name].to(pixels)
+        return ((pixels >= corners.amin(0)) & (pixels <= corners.amax(0))).all(1)
+
     def inside(self, name: str, pixels: Tensor) -> Tensor:
         """Distance (P,) of pixels (P, 2) from a contour, pixels, negative outside of it."""
         corners = self.contours[name].to(pixels)

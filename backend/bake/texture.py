@@ -262,12 +262,19 @@ class TextureBaker:
         return pixels
 
     def _through(self, openings: Openings, pixels: Tensor, texels: Tensor) -> Tensor:
-        """Trust (M,) in texels (M,) at pixels (M, 2), by the lids and lips around them."""
+        """Trust (M,) in texels (M,) at pixels (M, 2), by the lids and lips around them.
+
+        Within these eyes and the inside of the mouth are seen, and no skin is.
+        """
         share = torch.ones(len(texels))
+        skin = ~self.inner_texel[texels]
         for name in openings.contours:
             behind = self.behind_texel[name][texels]
             if bool(behind.any()):
                 share[behind] = openings.trust(name, pixels[behind])
+            before = skin & openings.is_near(name, pixels)
+            if bool(before.any()):
+                share[before] *= openings.trust(name, pixels[before]) == 0
         return share
 
     @property

@@ -150,6 +150,8 @@ def _covers(
     figures |= cover_figures(known, truth, seen, kinds, "_true_mesh")
     solved = solve(head, footage, settings) if case.solve else None
     if solved is not None:
+        # A frame in which the pipeline does not find the face has nothing that could be covered.
+        figures["occluder_frames_tracked_percent"] = 100 * float(solved.found.mean())
         found = bake_shot(lambda: footage, head, solved, bake)
         figures |= cover_figures(found, truth, seen, kinds, "")
     return figures

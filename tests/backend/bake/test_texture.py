@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from backend.bake.openings import Openings
 from backend.bake.texture import (
     FILLED,
     MEASURED,
@@ -179,3 +180,24 @@ def test_weights_prefer_the_trusted_frame(bust) -> None:
     result = baker.result()
     values = result[result[..., 3] == MEASURED][:, 0]
     assert np.median(values) >= 106
+
+
+def test_no_skin_is_taken_from_within_lips(bust) -> None:
+    """Where the mesh of the lips lies over open ones in the picture, teeth are not their skin."""
+    skin = make_skin(TEXTURE)
+    vertices = bust.posed(0.0, 0.0, 0.45)
+    image = render(bust, vertices, skin)
+    middle = torch.tensor((0.5 * SIZE[0], 0.5 * SIZE[1]))
+    lips = middle + torch.tensor([[-40.0, 0.0], [0.0, -40.0], [40.0, 0.0], [0.0, 40.0]])
+    cv2.fillConvexPoly(image, lips.int().numpy(), (250, 250, 250))
+    seen = []
+    for openings in (None, Openings({"mouth": lips})):
+        baker = TextureBaker(bust, TEXTURE)
+        baker.add(image, vertices, K, openings=openings)
+        texture = baker.result()
+        seen.append(texture[texture[..., 3] == MEASURED][:, :3].min(-1) > 245)
+    white_before, white = (int(found.sum()) for found in seen)
+    assert white_before > 500
+    # What is left is the strip along the contour, on which the lips themselves lie.
+    assert white < 0.6 * white_before
+    assert len(seen[1]) < len(seen[0]) - 0.4 * white_before
