@@ -45,7 +45,8 @@ class Free(enum.Flag):
     JOINTS = enum.auto()
     """Rotations of head and eyes."""
     IDENTITY = enum.auto()
-    """With the correction, where there is one."""
+    CORRECTION = enum.auto()
+    """Where there is one."""
     FOCAL = enum.auto()
     ZOOM = enum.auto()
     CAMERAS = enum.auto()
@@ -55,7 +56,8 @@ class Free(enum.Flag):
 
 
 MOTION = Free.POSE | Free.EXPRESSION | Free.JOINTS
-SHARED = Free.IDENTITY | Free.FOCAL | Free.CAMERAS | Free.OFFSETS
+PERSON = Free.IDENTITY | Free.CORRECTION
+SHARED = PERSON | Free.FOCAL | Free.CAMERAS | Free.OFFSETS
 
 
 @dataclass(frozen=True)
@@ -238,10 +240,14 @@ class Problem:
             part = state.frames(index)
         energy = self.energy(link, robust, bool(free & SHARED), index)
         part, report = minimise(
-            part, energy.linearise, energy.cost, *masks(state, free), iterations,
+            part, energy.linearise, energy.cost, *self.masks(state, free), iterations,
             self.settings.tolerance, on_iteration,
         )  # fmt: skip
         return (part if index is None else state.with_frames(index, part)), report
+
+    def masks(self, state: State, free: Free) -> tuple[Tensor, Tensor]:
+        """What `free` says of this problem's parameters; see `masks`."""
+        return masks(state, free, self.prior.means.shape[-1])
 
     def components(self) -> list[Problem]:
         """The same problem with each Gaussian of the identity prior alone."""
@@ -267,6 +273,10 @@ class Problem:
         held = torch.cat([offset, none])
         return replace(self, points=replace(self.points, held=held, offset_scale=0.0))
 
+    def without_offsets(self) -> Problem:
+        """With landmarks where the head has them."""
+        return replace(self, points=replace(self.points, held=None, offset_scale=0.0))
+
     def with_correction(self) -> Problem:
         """With the coefficients of the free-form correction after the identity's."""
         basis = _correction(self.head, self.layout_name, 1e-3 * self.settings.correction_mm)
@@ -286,8 +296,11 @@ class Problem:
         return replace(self, points=points, intersection=meeting, correction=basis)
 
 
-def masks(state: State, free: Free) -> tuple[Tensor, Tensor]:
-    """Which of a frame's and of the shared parameters may move: (E+16,), (K+7C+3L,) bool."""
+def masks(state: State, free: Free, own: int) -> tuple[Tensor, Tensor]:
+    """Which of a frame's and of the shared parameters may move: (E+16,), (K+7C+3L,) bool.
+
+    own: number of the head's own coefficients, after which those of the correction come.
+    """
     e, k = state.expression.shape[-1], len(state.identity)
     frame = torch.zeros(e + POSE_SIZE, dtype=torch.bool, device=state.expression.device)
     frame[:e] = bool(free & Free.EXPRESSION)
@@ -295,7 +308,8 @@ def masks(state: State, free: Free) -> tuple[Tensor, Tensor]:
     frame[e + 3 : e + 12] = bool(free & Free.JOINTS)
     frame[e + 15] = bool(free & Free.ZOOM)
     shared = torch.zeros(state.n_shared, dtype=torch.bool, device=frame.device)
-    shared[:k] = bool(free & Free.IDENTITY)
+    shared[:own] = bool(free & Free.IDENTITY)
+    shared[own:k] = bool(free & Free.CORRECTION)
     shared[state.camera_columns.stop :] = bool(free & Free.OFFSETS)
     cameras = shared[state.camera_columns].view(-1, CAMERA_SIZE)
     cameras[:, 0] = bool(free & Free.FOCAL)

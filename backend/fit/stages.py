@@ -17,7 +17,7 @@ from backend.head import Head
 from backend.head.landmarks import layout
 
 from . import start
-from .problem import MOTION, Free, Problem, masks
+from .problem import MOTION, PERSON, Free, Problem
 from .settings import Constraints, FitSettings, Rig, ShotFit
 from .solver import Minimisation, shared_deviation
 from .state import State
@@ -111,19 +111,26 @@ def fit_views(
         links[:] = 0.0
     link = problem.tensor(links) if len(links) and links.any() else None
     run.problem = problem = _weighted(problem, links)
+    doubt = None
     if before is None:
-        state = _person_from_keys(run, problem.start(rig), person, constraints)
+        state, doubt = _person_from_keys(run, problem.start(rig), person, constraints)
         state = _carry(run.problem, state, links)
         state = run.stage(state, MOTION, settings.iterations, robust, 0.6, link=link)
     else:
         if settings.correction_mm > 0:
             run.problem = problem.with_correction()
         state = _resume(run.problem, before, constraints)
-        # At a minimum of all together offsets are the best for the rest, so they need not be kept.
-        state = _held_offsets(run, state, Free(0), _keys(problem))
-    state = run.stage(state, whole, POLISH_ITERATIONS, robust, 0.95, link=link)
+    if before is not None and before.focal_sd_percent > 0 and rig is None:
+        # Lens and size that were told with offsets are not to be told again without.
+        whole &= ~(Free.FOCAL | Free.IDENTITY)
+        doubt = before.focal_sd_percent
+    state = run.stage(state, whole, POLISH_ITERATIONS, robust, 0.85, link=link)
+    if doubt is None:
+        doubt = _focal_doubt(run.problem, state, link, whole)
+    doubt = doubt if Free.FOCAL in person else 0.0
+    if run.problem.points.held is not None:
+        state = _onto_landmarks(run, state, whole, link)
     history = tuple(run.last.costs)
-    doubt = _focal_doubt(run.problem, state, link, whole) if Free.FOCAL in person else 0.0
 
     # What leaves is within its range; the poses answer for the little that was cut off.
     state = replace(state, expression=state.expression.clamp(problem.low, problem.high))
@@ -148,7 +155,7 @@ def _unknown(
     """What of the person and the cameras is to be solved."""
     free = Free(0)
     if constraints.identity is None:
-        free |= Free.IDENTITY
+        free |= PERSON
     if settings.focal_px is None and (rig is None or rig.focal_px is None):
         free |= Free.FOCAL
     if problem.observed.found.shape[1] > 1 and rig is None:
@@ -156,8 +163,13 @@ def _unknown(
     return free
 
 
-def _person_from_keys(run: _Run, state: State, person: Free, constraints: Constraints) -> State:
-    """The person and the cameras, from frames that differ most; then every frame's pose."""
+def _person_from_keys(
+    run: _Run, state: State, person: Free, constraints: Constraints
+) -> tuple[State, float | None]:
+    """The person and the cameras, from frames that differ most; then every frame's pose.
+
+    And the deviation of the focal length in per cent, where that is solved for good.
+    """
     problem, settings = run.problem, run.problem.settings
     most, robust = settings.iterations, settings.robust_sigmas
     keys = _keys(problem)
@@ -176,12 +188,15 @@ def _person_from_keys(run: _Run, state: State, person: Free, constraints: Constr
         run.problem = problem = problem.with_correction()
         state = state.with_identity_size(problem.points.identity_basis.shape[-1])
         state = run.stage(state, MOTION | person, most, robust, 0.33, keys)
-    state = _held_offsets(run, state, MOTION | person, keys)
-    problem = run.problem
+    doubt = None
+    if settings.offset_mm > 0 and Free.FOCAL in person and len(keys) >= OFFSET_KEYS:
+        state, doubt = _with_offsets(run, state, MOTION | person, keys)
+        problem = run.problem
     state = _spread_from_keys(problem, began, state, keys)
-    return run.stage(
+    state = run.stage(
         state, Free.POSE, POSE_ITERATIONS, LOOSE_SIGMAS, 0.4, np.flatnonzero(problem.found)
     )
+    return state, doubt
 
 
 def _keys(problem: Problem) -> NDArray[np.int64]:
@@ -192,21 +207,37 @@ def _keys(problem: Problem) -> NDArray[np.int64]:
     )  # fmt: skip
 
 
-def _held_offsets(run: _Run, state: State, free: Free, keys: NDArray[np.int64]) -> State:
-    """Every landmark's offset from the keys, with what else is free; landmarks stay there then.
+def _with_offsets(
+    run: _Run, state: State, free: Free, keys: NDArray[np.int64]
+) -> tuple[State, float]:
+    """Lens and person with landmarks that may lie off the head, where they are held from then on,
+    and the focal length's deviation in per cent.
 
-    Few frames cannot tell an offset from an error, and have none.
+    What the head cannot make of a face, and what a detector always gets wrong, looks like a lens.
     """
-    if run.problem.settings.offset_mm <= 0 or len(keys) < OFFSET_KEYS:
-        return state
-    count = len(layout(run.problem.layout_name))
-    run.problem = run.problem.with_offsets()
+    settings = run.problem.settings
+    run.problem = problem = run.problem.with_offsets()
+    count = len(layout(problem.layout_name))
     state = replace(state, offset=state.identity.new_zeros(count, 3))
-    most, robust = run.problem.settings.iterations, run.problem.settings.robust_sigmas
-    state = run.stage(state, free | Free.OFFSETS, most, robust, 0.38, keys)
-    scale = 1e-3 * run.problem.settings.offset_mm
-    run.problem = run.problem.with_fixed_offsets(scale * state.offset)
-    return replace(state, offset=state.offset[:0])
+    free |= Free.OFFSETS
+    state = run.stage(state, free, settings.iterations, settings.robust_sigmas, 0.38, keys)
+    doubt = _focal_doubt(problem, state, None, free, keys)
+    run.problem = problem.with_fixed_offsets(1e-3 * settings.offset_mm * state.offset)
+    return replace(state, offset=state.offset[:0]), doubt
+
+
+def _onto_landmarks(run: _Run, state: State, free: Free, link: Tensor | None) -> State:
+    """The head onto the landmarks themselves, lens and size of the person being known by now.
+
+    A head that leaves lids and lips to offsets does not lie on them. The correction alone, which
+    has no size, brings it there.
+    """
+    robust, most = run.problem.settings.robust_sigmas, POLISH_ITERATIONS
+    run.problem = problem = run.problem.without_offsets()
+    free &= ~(Free.FOCAL | Free.IDENTITY)
+    keys = _keys(problem)
+    state = run.stage(state, free, most, robust, 0.88, keys)
+    return run.stage(state, free & ~(PERSON | Free.CAMERAS), most, robust, 0.97, link=link)
 
 
 def _known_person(problem: Problem, state: State, constraints: Constraints) -> State:
@@ -225,12 +256,16 @@ def _resume(problem: Problem, before: ShotFit, constraints: Constraints) -> Stat
     return _known_person(problem, state, constraints) if constraints.identity is not None else state
 
 
-def _focal_doubt(problem: Problem, state: State, link: Tensor | None, free: Free) -> float:
+def _focal_doubt(
+    problem: Problem, state: State, link: Tensor | None, free: Free,
+    keys: NDArray[np.int64] | None = None,
+) -> float:  # fmt: skip
     """Deviation of the first camera's focal length, per cent, where the energy is quadratic."""
-    energy = problem.energy(link, problem.settings.robust_sigmas)
-    equations = energy.linearise(state)
+    rows = None if keys is None else torch.as_tensor(keys, device=problem.centres.device)
+    energy = problem.energy(link, problem.settings.robust_sigmas, rows=rows)
+    equations = energy.linearise(state if rows is None else state.frames(rows))
     at = len(state.identity)
-    return 100.0 * shared_deviation(equations, *masks(state, free), at)
+    return 100.0 * shared_deviation(equations, *problem.masks(state, free), at)
 
 
 def _result(problem: Problem, state: State, history: tuple[float, ...], doubt: float) -> ShotFit:
