@@ -27,6 +27,8 @@ ProgressCallback = Callable[[str, float], None]
 LOOSE_SIGMAS = 30.0
 # Frames that tell which Gaussian of the prior a person belongs to.
 COMPONENT_KEYS, COMPONENT_ITERATIONS = 12, 12
+# Share of the errors that must be fresh in every frame for all frames to tell of the person.
+FRESH = 0.2
 # Fewest key frames that tell a landmark's offset from its error.
 OFFSET_KEYS = 8
 POSE_ITERATIONS, POLISH_ITERATIONS, CLAMP_ITERATIONS = 6, 8, 2
@@ -110,7 +112,11 @@ def fit_views(
     if not consecutive:
         links[:] = 0.0
     link = problem.tensor(links) if len(links) and links.any() else None
-    run.problem = problem = _weighted(problem, links)
+    share = start.whiteness(
+        problem.observed.landmarks_2d[:, problem.reference],
+        problem.observed.sigma[:, problem.reference], links,
+    )  # fmt: skip
+    run.problem = problem = _weighted(problem, share)
     doubt = None
     if before is None:
         state, doubt = _person_from_keys(run, problem.start(rig), person, constraints)
@@ -124,12 +130,15 @@ def fit_views(
         # Lens and size that were told with offsets are not to be told again without.
         whole &= ~(Free.FOCAL | Free.IDENTITY)
         doubt = before.focal_sd_percent
-    state = run.stage(state, whole, POLISH_ITERATIONS, robust, 0.85, link=link)
+    # Frames between the keys may but repeat the keys' errors, and say nothing new of the person.
+    known = before is None and doubt is not None and share < FRESH
+    if not known or whole & ~(MOTION | PERSON | Free.FOCAL):
+        state = run.stage(state, whole, POLISH_ITERATIONS, robust, 0.85, link=link)
     if doubt is None:
         doubt = _focal_doubt(run.problem, state, link, whole)
     doubt = doubt if Free.FOCAL in person else 0.0
     if run.problem.points.held is not None:
-        state = _onto_landmarks(run, state, whole, link)
+        state = _onto_landmarks(run, state, whole | person, link)
     history = tuple(run.last.costs)
 
     # What leaves is within its range; the poses answer for the little that was cut off.
@@ -140,10 +149,9 @@ def fit_views(
     return _result(run.problem, state, history, doubt)
 
 
-def _weighted(problem: Problem, links: NDArray[np.float64]) -> Problem:
-    """With the weight that landmarks deserve whose errors change so much from frame to frame."""
-    observed, view, settings = problem.observed, problem.reference, problem.settings
-    share = start.whiteness(observed.landmarks_2d[:, view], observed.sigma[:, view], links)
+def _weighted(problem: Problem, share: float) -> Problem:
+    """With the weight that landmarks deserve of whose errors a share is fresh in every frame."""
+    settings = problem.settings
     low, high = settings.landmark_weight, settings.independent_weight
     weight = low + share * max(high - low, 0.0)
     return replace(problem, settings=replace(settings, landmark_weight=weight))
