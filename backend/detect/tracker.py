@@ -36,6 +36,11 @@ class TrackerSettings:
     steady: float = 0.35
     """Largest change of looks from one frame to the next with which a face that no longer looks
     as remembered is still followed: light and expression change little by little."""
+    same_way: float = 0.15
+    """How far from where the motion leads a face may be that is followed though its looks changed
+    at once, as they do when something comes before it: nobody else must be near."""
+    alone: float = 2.0
+    """How far away the next face must be, in this frame and the one before, to be no candidate."""
     away: float = 0.2
     """What a region of interest between a face and the place where the motion leads counts in
     distance of looks, two at most, when the person is chosen among several."""
@@ -77,6 +82,7 @@ class FaceTracker:
         self._velocity = np.zeros(2)
         self._lost = 0
         self._thumbnail: NDArray[np.float32] | None = None
+        self._before: NDArray[np.uint8] | None = None
 
     def step(self, image: NDArray[np.uint8]) -> FaceLandmarks | None:
         """The face in the next frame (H,W,3) RGB, or None where it is not to be seen."""
@@ -86,6 +92,7 @@ class FaceTracker:
             if self.memory.is_mature:
                 self._last = None
         face = self._follow(image)
+        self._before = image
         if face is None:
             face = self._search_near(image)
         if face is None and self._is_whole_search_due():
@@ -130,7 +137,32 @@ class FaceTracker:
         if unlike <= self.memory.limit:
             return True
         assert self._look is not None
-        return distance(look, self._look, self.memory.settings) <= self.settings.steady
+        if distance(look, self._look, self.memory.settings) <= self.settings.steady:
+            return True
+        return self._goes_on(window) and self._is_alone(image, window)
+
+    def _goes_on(self, window: Window) -> bool:
+        """Whether a face is where, and as large as, the person's must be by their motion."""
+        assert self._last is not None
+        ratio = max(window.side, self._last.side) / min(window.side, self._last.side)
+        return self._away(window) <= self.settings.same_way and ratio <= 1.15
+
+    def _is_alone(self, image: NDArray[np.uint8], window: Window) -> bool:
+        """Whether nobody else is near who could have come before the person since the last frame.
+
+        Searches both frames whole: only where looks changed at once.
+        """
+        for picture in (image, self._before):
+            if picture is None:
+                return False
+            near = 0
+            for face in self.detector.find(picture, self.settings.max_faces, self.quality):
+                place = roi(face.landmarks_2d)
+                apart = float(np.hypot(place.x - window.x, place.y - window.y)) / window.side
+                near += apart < self.settings.alone and self.detector.is_face(face)
+            if near > 1:
+                return False
+        return True
 
     def _take(self, image: NDArray[np.uint8], face: FaceLandmarks) -> None:
         """Remember where the person is and what they look like."""

@@ -144,6 +144,21 @@ def test_who_enters_does_not_take_over_from_who_left(
     np.testing.assert_allclose(place, (350, 180), atol=8)
 
 
+def test_what_comes_before_a_face_does_not_end_it(
+    detector: DenseDetector, actor: CutOut, room: NDArray[np.uint8]
+) -> None:
+    """Half the face changes its looks from one frame to the next, and back; nobody else is near."""
+    tracker = FaceTracker(detector)
+    for number in range(18):
+        x = 180 + 3 * number
+        frame = _show(room, (actor, (x, 170)))
+        if 6 <= number < 12:
+            cv2.rectangle(frame, (x + 8, 90), (x + 60, 165), (30, 40, 220), -1)
+        place = _place(tracker, frame)
+        assert place is not None, number
+        assert np.hypot(*(place - (x, 170))) < 15
+
+
 def test_a_cut_to_elsewhere(
     detector: DenseDetector, astronaut: CutOut, actor: CutOut, room: NDArray[np.uint8]
 ) -> None:
