@@ -14,6 +14,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.kept import kept_folder
+
 VERSION = "0.10.21"
 PREFIX = "mediapipe_"
 """Of its figures."""
@@ -45,13 +47,7 @@ class PeerError(Exception):
 
 def cache_folder() -> Path:
     """Where the peers' environments are kept on this machine."""
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "mien" / "peers"
+    return kept_folder("peers")
 
 
 def environment(folder: Path | None = None) -> Path:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+
+from backend.kept import kept_folder
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
 njit: Any
+config: Any
 try:
-    from numba import njit
+    from numba import config, njit
 except ImportError:
-    njit = None
+    njit = config = None
 
 IS_COMPILED = njit is not None
 
@@ -23,5 +29,12 @@ def compiled(function: Function) -> Function:
     """
     if njit is None:
         return function
-    result: Function = njit(cache=True, error_model="numpy")(function)
+    # Numba takes code that another NumPy compiled for its own, and crashes: each has its folder.
+    given = config.CACHE_DIR
+    folder = Path(given) if given else kept_folder("numba")
+    config.CACHE_DIR = str(folder / f"numpy-{np.__version__}")
+    try:
+        result: Function = njit(cache=True, error_model="numpy")(function)
+    finally:
+        config.CACHE_DIR = given
     return result

@@ -10,7 +10,8 @@ import pytest
 from backend.errors import BadInputError
 from backend.evaluate.fit_recovery import Simulation, simulate
 from backend.fit import FitSettings
-from backend.fit.realtime import RealtimeFitter, RealtimeSettings
+from backend.fit.realtime import RealtimeFitter, RealtimeSettings, kernel
+from backend.fit.realtime.compiled import IS_COMPILED
 from backend.fit.realtime.energy import FrameState
 from backend.fit.realtime.person import shared_jacobian
 from backend.head import Head
@@ -141,3 +142,9 @@ def test_shared_jacobian_is_a_difference_quotient(head: Head) -> None:
 def test_a_wrong_focal_length_is_refused(head: Head) -> None:
     with pytest.raises(BadInputError):
         RealtimeFitter(head, LAYOUT, (640, 480), known(-1.0))
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="numba is not installed: pip install 'mien[cpu]'")
+def test_compiled_code_is_kept_apart_for_each_numpy() -> None:
+    """numba loads what another NumPy compiled, and it crashes."""
+    assert f"numpy-{np.__version__}" in kernel.accumulate.stats.cache_path
