@@ -146,7 +146,8 @@ def _add_gradient(
         equations.shared_gradient[:k] += identity
         equations.shared_gradient[cameras] += by_camera.sum(0).flatten()
         offsets = equations.shared_gradient[cameras.stop :]
-        offsets += points.offset_scale * at_rest.flatten()[: len(offsets)]
+        if points.offset_scale is not None:
+            offsets += points.offset_scale * at_rest.flatten()[: len(offsets)]
 
 
 def _add_curvature(
@@ -175,7 +176,7 @@ def _add_offsets(
     rows: slice, state: State,
 ) -> None:  # fmt: skip
     """Add what offsets share with frames and cameras: each sees its own landmark's rows alone."""
-    assert jacobian.factor is not None
+    assert jacobian.factor is not None and points.offset_scale is not None
     count, cameras = len(state.offset), state.camera_columns
     # (F,L,r,3)
     own = points.offset_scale * jacobian.factor[:count, :, :, :3].permute(2, 0, 1, 3)
@@ -214,6 +215,7 @@ class _IdentityTotals:
         """Add the offsets' own blocks, and what they share with identity."""
         count, k, at = len(state.offset), len(state.identity), state.camera_columns.stop
         scale = points.offset_scale
+        assert scale is not None
         own = scale * scale * self._total[:count, :3, :3]
         blocks = equations.shared[at:, at:].view(count, 3, count, 3)
         blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))

@@ -19,7 +19,7 @@ from backend.head import Head
 from backend.head.landmarks import LandmarkLayout
 from backend.head.model import JOINT_PARENTS
 
-from .size import LEAST_SIZE, size_gradient
+from .size import size_gradient, size_of
 from .state import N_JOINTS, State
 
 # The joints that turn with each joint, itself included.
@@ -79,9 +79,9 @@ class PosedPoints:
     """(n,) change of the head's size, a share of the mean's, by its n own coefficients. What comes
     beside these, correction and offsets, grows with the head: else a prior on their millimetres
     would shrink the head, which one camera cannot tell from one that is nearer."""
-    offset_scale: float | Tensor = 0.0
-    """Metres that an offset of one moves its point, on a head of mean size. The first points are
-    those that have one."""
+    offset_scale: Tensor | None = None
+    """Metres that an offset of one moves its point, on a head of mean size; None where points have
+    none. The first points are those that have one."""
     held: Tensor | None = None
     """(L,3) metres that points lie off for good, on a head of mean size."""
 
@@ -114,7 +114,7 @@ class PosedPoints:
 
     def subset(self, rows: Tensor | slice) -> PosedPoints:
         """The same for some of the points, which have no offsets."""
-        assert not self._has_offsets()
+        assert self.offset_scale is None
         return replace(
             self, template=self.template[rows], expression_basis=self.expression_basis[rows],
             identity_basis=self.identity_basis[rows], skin=self.skin[rows],
@@ -132,20 +132,20 @@ class PosedPoints:
 
     def size(self, state: State) -> Tensor:
         """() size of the head over the mean's."""
-        return (1.0 + self.growth @ state.identity[: len(self.growth)]).clamp_min(LEAST_SIZE)
+        return size_of(self.growth, state.identity[: len(self.growth)])
 
     def at_size(self, state: State) -> PosedPoints:
         """The same points and derivatives at a state, with what grows with the head brought to its
         size there: linear in all coefficients as without a correction."""
         n = len(self.growth)
-        if len(state.identity) == n and self.held is None and not self._has_offsets():
+        if len(state.identity) == n and self.held is None and self.offset_scale is None:
             return self
         own, free = state.identity[:n], state.identity[n:]
         size = self.size(state)
         moved = self.identity_basis[..., n:] @ free
         if self.held is not None:
             moved = moved + self.held
-        if self._has_offsets():
+        if self.offset_scale is not None:
             moved = moved + self.offset_scale * self._padded(state.offset)
         joints = self.joints_basis[..., n:] @ free
         grown = self.growth @ own
@@ -158,12 +158,9 @@ class PosedPoints:
             identity_basis=_grown(self.identity_basis, moved, self.growth, size),
             joints_template=self.joints_template - grown * joints,
             joints_basis=_grown(self.joints_basis, joints, self.growth, size),
-            offset_scale=size * self.offset_scale if self._has_offsets() else 0.0,
+            offset_scale=None if self.offset_scale is None else size * self.offset_scale,
             held=None,
         )
-
-    def _has_offsets(self) -> bool:
-        return isinstance(self.offset_scale, Tensor) or self.offset_scale > 0.0
 
     def _padded(self, offset: Tensor) -> Tensor:
         """Offsets of all points: 0 for those that have none."""
@@ -194,7 +191,7 @@ class PosedPoints:
         count, k = len(self.template), state.expression.shape[-1]
         moved = state.expression @ self.expression_basis.reshape(-1, k).T
         at_rest = self.template + self.identity_basis @ state.identity
-        if self._has_offsets():
+        if self.offset_scale is not None:
             at_rest = at_rest + self.offset_scale * self._padded(state.offset)
         return at_rest + moved.view(-1, count, 3)
 

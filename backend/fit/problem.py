@@ -264,18 +264,19 @@ class Problem:
 
     def with_offsets(self) -> Problem:
         """With an offset of every landmark, of which pins have none; see `State.offset`."""
-        scale = 1e-3 * self.settings.offset_mm
+        scale = self.tensor(1e-3 * self.settings.offset_mm)
         return replace(self, points=replace(self.points, offset_scale=scale))
 
     def with_fixed_offsets(self, offset: Tensor) -> Problem:
-        """With landmarks held at offsets (L,3), metres on a head of mean size."""
+        """With landmarks held at the offsets (L,3) that a state of `with_offsets` has."""
         none = offset.new_zeros(len(self.points.template) - len(offset), 3)
-        held = torch.cat([offset, none])
-        return replace(self, points=replace(self.points, held=held, offset_scale=0.0))
+        assert self.points.offset_scale is not None
+        held = self.points.offset_scale * torch.cat([offset, none])
+        return replace(self, points=replace(self.points, held=held, offset_scale=None))
 
     def without_offsets(self) -> Problem:
         """With landmarks where the head has them."""
-        return replace(self, points=replace(self.points, held=None, offset_scale=0.0))
+        return replace(self, points=replace(self.points, held=None, offset_scale=None))
 
     def with_correction(self) -> Problem:
         """With the coefficients of the free-form correction after the identity's."""

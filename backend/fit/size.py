@@ -39,7 +39,7 @@ class SizeSplit:
 
     def size(self, identity: Tensor) -> Tensor:
         """() of coefficients (K,), over the mean's."""
-        return (1.0 + self.growth @ identity).clamp_min(LEAST_SIZE)
+        return size_of(self.growth, identity)
 
     def at_mean_size(self, identity: Tensor) -> Tensor:
         """(K,) coefficients whose peculiarities are those of a head of mean size."""
@@ -54,6 +54,11 @@ class SizeSplit:
         by_size = (1.0 - 1.0 / size) * self.direction - apart / size.square()
         eye = torch.eye(len(identity)).to(identity)
         return eye / size + by_size[:, None] * self.growth
+
+
+def size_of(growth: Tensor, identity: Tensor) -> Tensor:
+    """() size of a head with coefficients (K,), over the mean's; growth (K,): `size_gradient`."""
+    return (1.0 + growth @ identity).clamp_min(LEAST_SIZE)
 
 
 def size_gradient(head: Head) -> Tensor:

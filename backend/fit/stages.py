@@ -230,7 +230,7 @@ def _with_offsets(
     free |= Free.OFFSETS
     state = run.stage(state, free, settings.iterations, settings.robust_sigmas, 0.38, keys)
     doubt = _focal_doubt(problem, state, None, free, keys)
-    run.problem = problem.with_fixed_offsets(1e-3 * settings.offset_mm * state.offset)
+    run.problem = problem.with_fixed_offsets(state.offset)
     return replace(state, offset=state.offset[:0]), doubt
 
 

@@ -79,10 +79,10 @@ def whiteness(landmarks_2d: Array, sigma: Array, link: Array) -> float:
         return 0.0
     second = landmarks_2d[rows] - 2 * landmarks_2d[rows + 1] + landmarks_2d[rows + 2]
     expected = sigma[rows] ** 2 + 4 * sigma[rows + 1] ** 2 + sigma[rows + 2] ** 2
-    # Half the squared length of a normal vector in the plane has the median ln 2.
     usable = np.isfinite(expected) & np.isfinite(second).all(-1)
     if not usable.any():
         return 0.0
+    # Half the squared length of a normal vector in the plane has the median ln 2.
     ratio = np.median((second[usable] ** 2).sum(-1) / (2 * expected[usable])) / np.log(2.0)
     return float(min(ratio, 1.0))
 

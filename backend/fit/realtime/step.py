@@ -22,6 +22,17 @@ Array = NDArray[np.float64]
 
 
 @compiled
+def distances(a: Array, b: Array) -> Array:
+    """(L,) between points (L,2)."""
+    result = np.empty(len(a))
+    for i in range(len(a)):
+        x = a[i, 0] - b[i, 0]
+        y = a[i, 1] - b[i, 1]
+        result[i] = np.sqrt(x * x + y * y)
+    return result
+
+
+@compiled
 def observe(landmarks: Array, given: Array, floor: float, least: float) -> tuple[
     Array, Array, float
 ]:  # fmt: skip
@@ -89,19 +100,9 @@ def warm_step(
     n = len(expression)
     interval = settings[INTERVAL]
     expected = last_pixels + settings[MOMENTUM] * interval * motion
-    jump = np.empty(count)
-    away = np.empty(count)
-    sigmas = np.empty(count)
-    for i in range(count):
-        x = seen[i, 0] - last_pixels[i, 0]
-        y = seen[i, 1] - last_pixels[i, 1]
-        jump[i] = np.sqrt(x * x + y * y)
-        x = seen[i, 0] - expected[i, 0]
-        y = seen[i, 1] - expected[i, 1]
-        away[i] = np.sqrt(x * x + y * y)
-        sigmas[i] = away[i] * precision[i]
+    away = distances(seen, expected)
     nothing = np.zeros((0, 2))
-    if middle_of(jump, precision) > settings[NEAR] * size:
+    if middle_of(distances(seen, last_pixels), precision) > settings[NEAR] * size:
         return False, expression, rotmat, translation, np.inf, 0, nothing, 0.0, 0.0
     # What moves need not be held still, nor may it lag: the face as a whole, or one lid.
     unit = 0.01 * size
@@ -116,7 +117,7 @@ def warm_step(
     numbers = numbers.copy()
     robust = numbers[ROBUST]
     last_expression = expression
-    if middle_of(sigmas, precision) > settings[FAR]:
+    if middle_of(away * precision, precision) > settings[FAR]:
         # So far off that robust landmarks would let go: the head as a whole first.
         numbers[ROBUST] = settings[LOOSE]
         numbers[SMOOTHNESS] = 0.0
@@ -136,15 +137,8 @@ def warm_step(
     pixels = project(
         neutral, basis, skin, columns, rotation, offset, expression, numbers[0], numbers[1:3]
     )
-    error = np.empty(count)
-    speed = np.empty(count)
-    for i in range(count):
-        x = pixels[i, 0] - seen[i, 0]
-        y = pixels[i, 1] - seen[i, 1]
-        error[i] = np.sqrt(x * x + y * y)
-        x = pixels[i, 0] - last_pixels[i, 0]
-        y = pixels[i, 1] - last_pixels[i, 1]
-        speed[i] = np.sqrt(x * x + y * y)
+    error = distances(pixels, seen)
+    speed = distances(pixels, last_pixels)
     return (
         True, expression, rotmat, translation, cost, done, pixels,
         middle_of(error, precision) / size, middle_of(speed, precision) / size / interval,

@@ -170,7 +170,7 @@ def energy_of(
     points = points.subset(torch.arange(0, 320, step))
     if len(state.offset) > 0:
         held = 0.003 * draw(len(points.template), 3, seed=6)
-        points = replace(points, offset_scale=0.002, held=held)
+        points = replace(points, offset_scale=torch.tensor(0.002).double(), held=held)
     return Energy(
         points, CENTRE.expand(state.n_cameras, 2), target,
         torch.ones(len(state.expression)).double() if seen is None else seen, FitSettings(),
