@@ -20,7 +20,7 @@ from backend.detect.window_detector import Quality
 from backend.device import choose_device
 from backend.errors import BadInputError, NoFaceError
 from backend.events import model_result
-from backend.fit import FitSettings, ShotFit, corrected_head, fit_views
+from backend.fit import FitSettings, ShotFit, fit_views, fitted_head
 from backend.footage import Footage
 from backend.footage.undistorted import UndistortedFootage
 from backend.head import Head
@@ -119,14 +119,8 @@ def run_track(
     else:
         stacked, fit = stack(views), join_previews(head, shot, identity)
     report.check()
-    if fit.correction is not None and fit.joint_correction is not None:
-        # From here on the head is this person's.
-        head = corrected_head(
-            head,
-            torch.from_numpy(fit.correction),
-            torch.from_numpy(fit.joint_correction),
-        )
-
+    # From here on the head is this person's.
+    head = fitted_head(head, fit)
     model = model_result(head, torch.as_tensor(fit.identity).to(device), is_final=True)
     report.result(model)
     centre = settings.principal_point

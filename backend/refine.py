@@ -17,7 +17,7 @@ from backend.assembly import Known, assemble_track, with_frames
 from backend.constraints import check_constraints, firm, fit_constraints, from_text, to_text
 from backend.errors import BadInputError
 from backend.events import FrameMotion, frame_result, model_result
-from backend.fit import FitSettings, ShotFit, corrected_head, fit_views
+from backend.fit import FitSettings, ShotFit, fit_views, fitted_head
 from backend.fit.pins import ArtistConstraints
 from backend.head import Head
 from backend.solved import Solved, distortion_of, rate_of, size_of
@@ -234,11 +234,7 @@ def _solve_whole(
         head, LAYOUT, stacked.landmarks_2d, stacked.landmark_sigma, stacked.found, size_of(track),
         settings, report.progress, report.cancelled, own, before, stacked.rig,
     )  # fmt: skip
-    if fit.correction is not None and fit.joint_correction is not None:
-        head = corrected_head(
-            head, torch.from_numpy(fit.correction), torch.from_numpy(fit.joint_correction)
-        )
-    return fit, head
+    return fit, fitted_head(head, fit)
 
 
 def _frame(solved: Solved, fit: ShotFit, head: Head, row: int) -> FrameResult:

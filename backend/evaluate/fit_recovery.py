@@ -22,7 +22,7 @@ from backend.evaluate.fit_scans import scan_figures
 from backend.evaluate.fit_speed import race
 from backend.evaluate.settings import BenchSettings
 from backend.evaluate.truth import align
-from backend.fit import FitSettings, ShotFit, corrected_head, fit_shot
+from backend.fit import FitSettings, ShotFit, fit_shot, fitted_head
 from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
 from backend.head.landmarks import layout
@@ -131,10 +131,7 @@ def recovery(head: Head, shot: SimulatedShot, fit: ShotFit) -> Recovery:
     rows, face = np.flatnonzero(shot.found), head.regions["face"]
     to = head.template.new_tensor
     with torch.no_grad():
-        own_head = head
-        if fit.correction is not None and fit.joint_correction is not None:
-            own_head = corrected_head(head, to(fit.correction), to(fit.joint_correction))
-        posed = own_head(
+        posed = fitted_head(head, fit)(
             to(fit.identity), to(fit.expression), to(fit.rotations), to(fit.translation)
         ).cpu()
     own = posed.numpy()[rows][:, face].astype(np.float64)

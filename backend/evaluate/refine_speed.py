@@ -13,7 +13,7 @@ from backend.assembly import Known, assemble_track
 from backend.evaluate.fit_recovery import LAYOUT, Simulation, simulate
 from backend.evaluate.settings import BenchSettings
 from backend.events import FrameMotion, frame_result, model_result
-from backend.fit import corrected_head, fit_shot
+from backend.fit import fit_shot, fitted_head
 from backend.head import Head
 from backend.head.landmarks import layout
 from backend.refine import refine_track
@@ -32,8 +32,7 @@ def simulated_track(head: Head, simulation: Simulation, first: int = 0) -> Track
     fit = fit_shot(
         head, LAYOUT, shot.landmarks_2d, shot.landmark_sigma, shot.found, shot.image_size
     )
-    assert fit.correction is not None and fit.joint_correction is not None
-    own = corrected_head(head, torch.tensor(fit.correction), torch.tensor(fit.joint_correction))
+    own = fitted_head(head, fit)
     identity = torch.tensor(fit.identity)
     frames = []
     for row in range(simulation.frames):

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from backend.evaluate.scans import RecordedShot
 from backend.evaluate.truth import align
-from backend.fit import ShotFit, corrected_head
+from backend.fit import ShotFit, fitted_head
 from backend.geometry.barycentric import closest_on_triangle
 from backend.head import Head
 
@@ -55,9 +55,7 @@ def scan_error(head: Head, shot: RecordedShot, fit: ShotFit) -> ScanError:
     """Compare a fit with the truth over all frames of the first camera."""
     face = head.regions["face"]
     to = head.template.new_tensor
-    own = head
-    if fit.correction is not None and fit.joint_correction is not None:
-        own = corrected_head(head, to(fit.correction), to(fit.joint_correction))
+    own = fitted_head(head, fit)
     identity = to(fit.identity)
     neutral = own.shape(identity, to(np.zeros(own.n_expression))).double().cpu().numpy()
     true_neutral = shot.head.template.double().cpu().numpy()

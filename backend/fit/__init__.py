@@ -1,6 +1,6 @@
 """Landmarks to identity, expression, pose and camera."""
 
-from .correction import corrected_head
+from .correction import corrected_head, fitted_head
 from .frame import fit_frame
 from .settings import Constraints, FitSettings, FrameFit, Pin, Rig, ShotFit
 from .stages import fit_shot, fit_views
@@ -16,4 +16,5 @@ __all__ = [
     "fit_frame",
     "fit_shot",
     "fit_views",
+    "fitted_head",
 ]

@@ -21,6 +21,8 @@ from torch import Tensor
 from backend.head import Head
 from backend.head.landmarks import LandmarkLayout
 
+from .settings import ShotFit
+
 Array = NDArray[np.float64]
 # Metres over which the correction is alike: finer than the head's components leave undone, and
 # coarser than a landmark's error.
@@ -152,3 +154,11 @@ def corrected_head(head: Head, vertices: Tensor, joints: Tensor) -> Head:
     other.template = head.template + vertices.to(head.template)
     other.joints_template = head.joints_template + joints.to(head.template)
     return other
+
+
+def fitted_head(head: Head, fit: ShotFit) -> Head:
+    """The head that a fit with `head` ended in: with the person's correction, if there is one."""
+    if fit.correction is None or fit.joint_correction is None:
+        return head
+    to = head.template.new_tensor
+    return corrected_head(head, to(fit.correction), to(fit.joint_correction))

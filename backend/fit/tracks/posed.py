@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backend.fit.correction import corrected_head
+from backend.fit.correction import fitted_head
 from backend.fit.settings import ShotFit
 from backend.head import Head
 
@@ -55,9 +55,7 @@ def pose_shot(
 ) -> PosedShot:
     """The head of a fit in some of its frames; `head` is that which the fit was made with."""
     to = head.template.new_tensor
-    own = head
-    if fit.correction is not None and fit.joint_correction is not None:
-        own = corrected_head(head, to(fit.correction), to(fit.joint_correction))
+    own = fitted_head(head, fit)
     identity, rotations = to(fit.identity), to(fit.rotations[rows])
     translation = to(fit.translation[rows])
     vertices = own(identity, to(fit.expression[rows]), rotations, translation)
