@@ -33,6 +33,14 @@ class _NeedsSolve:
         return True
 
 
+def _made_anew(operator: bpy.types.Operator, collection: bpy.types.Collection) -> set[str]:
+    """Write the result's curves from its solve, and say where it has none."""
+    if refine(collection):
+        return {"FINISHED"}
+    operator.report({"ERROR"}, OLD)
+    return {"CANCELLED"}
+
+
 class MIEN_OT_smooth(_NeedsSolve, bpy.types.Operator):
     """Smooth the channels of the solve; 0 gives the solve back. Nothing is solved again"""
 
@@ -69,10 +77,7 @@ class MIEN_OT_smooth(_NeedsSolve, bpy.types.Operator):
         with held():
             for name in ("position", "rotation", "expression", "focal"):
                 setattr(collection.mien_result, f"smooth_{name}", getattr(self, name))
-        if not refine(collection):
-            self.report({"ERROR"}, OLD)
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        return _made_anew(self, collection)
 
 
 class MIEN_OT_motion(_NeedsSolve, bpy.types.Operator):
@@ -89,10 +94,7 @@ class MIEN_OT_motion(_NeedsSolve, bpy.types.Operator):
         collection = context.scene.mien.collection
         with held():
             collection.mien_result.motion = self.to
-        if not refine(collection):
-            self.report({"ERROR"}, OLD)
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        return _made_anew(self, collection)
 
 
 class MIEN_OT_shape(_NeedsSolve, bpy.types.Operator):
