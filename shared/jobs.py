@@ -182,6 +182,9 @@ class DiagnosticJob(Message, frozen=True, kw_only=True, tag="diagnostic"):
     pause_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
     """Seconds that each step lasts at least."""
 
+    name_device: bool = False
+    """Load the tensor library, try the device, and name it in the result. Since 1.2."""
+
 
 Job: TypeAlias = TrackJob | RefineJob | DiagnosticJob
 """Every kind of job; the header's `job.type` says which one."""

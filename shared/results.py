@@ -206,6 +206,10 @@ class JobDone(JobResult, frozen=True, kw_only=True, eq=False, tag="job_done"):
     whole_ms: float | None = None
     """Milliseconds of a refine job's solve of the whole shot. Since 1.1."""
 
+    device: str = ""
+    """Name of what computed it, such as "NVIDIA GeForce RTX 4090"; empty where a job needs no
+    tensors. Since 1.2."""
+
 
 class JobFailed(JobResult, frozen=True, kw_only=True, tag="job_failed"):
     """Last result of a job that failed."""

@@ -63,8 +63,9 @@ def paths_of(job: Job) -> list[str]:
     if isinstance(job, TrackJob):
         paths = [job.clip, *(camera.clip for camera in job.cameras)]
         return paths + [path for path in (job.constraints.mask, job.person) if path]
-    if isinstance(job, RefineJob) and job.track:
-        return [job.track]
+    if isinstance(job, RefineJob):
+        mask = "" if job.constraints is None else job.constraints.mask
+        return [path for path in (job.track, mask) if path]
     return []
 
 
@@ -78,6 +79,11 @@ def load_runner(kind: str) -> Runner:
 def run_diagnostic_job(job: Job, context: JobContext) -> JobDone:
     """Stream a seeded random walk: (size, size) float64 for each step, the same every time."""
     assert isinstance(job, DiagnosticJob)
+    device = ""
+    if job.name_device:
+        from backend.device import choose_device, device_name  # torch takes seconds to load
+
+        device = device_name(choose_device(context.device))
     generator = np.random.Generator(np.random.PCG64(job.seed))
     values = np.zeros((job.size, job.size))
     for step in range(job.steps):
@@ -91,4 +97,4 @@ def run_diagnostic_job(job: Job, context: JobContext) -> JobDone:
             time.sleep(min(0.01, job.pause_s))
         if context.cancelled():
             break
-    return JobDone(n_frames=job.steps)
+    return JobDone(n_frames=job.steps, device=device)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from shared.messages import (
     ErrorCode,
     Event,
     JobCancelled,
+    JobDone,
     JobFailed,
     JobResult,
     Message,
@@ -158,6 +160,11 @@ class Worker:
                 emit, cancelled, self._device, self._roots, folder.path.parent, job_id
             )
             result: JobResult = load_runner(tag_of(type(job)))(job, context)
+            if isinstance(result, JobDone) and not result.device and "torch" in sys.modules:
+                from backend.device import choose_device, device_name
+
+                name = device_name(choose_device(self._device))
+                result = msgspec.structs.replace(result, device=name)
         except Exception as error:
             failure = failure_of(error)
             if failure.code == "internal":

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from backend.device import device_name, processor_name
 from backend.errors import BadInputError, CancelledError, MienError
 from backend.server.runners import JobContext, run_diagnostic_job
 from shared import messages as m
@@ -31,6 +33,13 @@ def computed_here(job: m.DiagnosticJob) -> list[np.ndarray]:
 
     run_diagnostic_job(job, JobContext(emit, lambda: False, "cpu", ()))
     return values
+
+
+def test_a_job_names_its_device_where_it_is_asked_to(service: Any) -> None:
+    asked = m.DiagnosticJob(steps=1, size=8, name_device=True)
+    named = service.track(asked, lambda event: None).device
+    assert named == device_name(torch.device("cpu"))
+    assert processor_name() in named and "CPU" in named and "threads" in named
 
 
 def test_a_job_streams_its_results_in_order(service: Any) -> None:
