@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,19 +43,27 @@ Distortion = Annotated[tuple[float, float, float], _written("K1,K2,K3", 3)]
 """Coefficients, written k1,k2,k3 on the command line."""
 
 
-@dataclass(frozen=True)
-class TrackSettings:
+@dataclass(frozen=True, kw_only=True)
+class LensSettings:
+    """What is known of a camera's focal length: pixels, millimetres or an angle; solved if not."""
+
+    focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Focal length in pixels of the full-size image; solved from the pictures where not given."""
+    focal_mm: Annotated[float | None, tyro.conf.arg(metavar="MM")] = None
+    """Focal length in millimetres, in place of pixels; with --sensor-mm."""
+    sensor_mm: Annotated[float | None, tyro.conf.arg(metavar="MM")] = None
+    """Width of the part of the sensor that the pictures show, in millimetres."""
+    field_of_view_deg: Annotated[float | None, tyro.conf.arg(metavar="DEGREES")] = None
+    """The camera's horizontal field of view, in place of a focal length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackSettings(LensSettings):
     """How to track one face through a shot."""
 
     quality: Literal["preview", "final"] = "final"
     """"preview" goes frame by frame with an average face, without a texture; "final" solves the
     person's face, the focal length and the motion over the whole shot, and the texture."""
-    focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Focal length in pixels of the full-size image; solved from the shot where not given."""
-    focal_mm: Annotated[float | None, tyro.conf.arg(metavar="MM")] = None
-    """Focal length in millimetres, in place of pixels; with --sensor-mm."""
-    sensor_mm: Annotated[float | None, tyro.conf.arg(metavar="MM")] = None
-    """Width of the part of the sensor that the clip shows, in millimetres."""
     zoom: bool = False
     """Let the focal length change within the shot, smoothly."""
     principal_point: Annotated[Point | None, tyro.conf.arg(metavar="X,Y")] = None
@@ -72,17 +81,24 @@ class TrackSettings:
     """Where to compute: "cpu", "cuda", "mps", or "auto": "cuda" where there is one, else "cpu"."""
 
 
-def known_focal_px(settings: TrackSettings, image_size: tuple[int, int]) -> float | None:
+def known_focal_px(settings: LensSettings, image_size: tuple[int, int]) -> float | None:
     """The given focal length in pixels of pictures of image_size (W, H); None where it is solved.
 
     Raises `BadInputError` for what does not make one.
     """
     px, mm, sensor = settings.focal_px, settings.focal_mm, settings.sensor_mm
-    if px is not None and mm is not None:
-        raise BadInputError("Give the focal length in pixels or in millimetres, not in both.")
+    angle = settings.field_of_view_deg
+    if sum(value is not None for value in (px, mm, angle)) > 1:
+        raise BadInputError(
+            "Give the focal length in pixels, in millimetres or as a field of view: one of them."
+        )
     for name, value in (("focal length", px), ("focal length", mm), ("sensor width", sensor)):
         if value is not None and not 0 < value < float("inf"):
             raise BadInputError(f"A {name} of {value:g}: it must be positive.")
+    if angle is not None:
+        if not 1 < angle < 170:
+            raise BadInputError(f"A field of view of {angle:g} degrees: it must be 1 to 170.")
+        return 0.5 * image_size[0] / math.tan(math.radians(angle) / 2)
     if mm is None:
         return px
     if sensor is None:

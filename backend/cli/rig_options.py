@@ -86,7 +86,7 @@ class RigSettings:
             for number, camera in enumerate(known)
         ]
         first = known[0].focal_px
-        if settings.focal_px is not None or settings.focal_mm is not None:
+        if known_focal_px(settings, (1, 1)) is not None:
             # What holds for one holds for all that the file does not tell of.
             known = [
                 camera

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from backend.settings import DetectorName
+from backend.settings import DetectorName, LensSettings
 
 
-@dataclass(frozen=True)
-class LiveSettings:
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings(LensSettings):
     """How a face is followed as it comes."""
 
     detector: DetectorName = "infinite3d"
@@ -23,7 +23,3 @@ class LiveSettings:
     looks at the landmarks alone, unless the face moves quickly. 1 for full looks only."""
     precision: Literal["fast", "exact"] = "fast"
     """"fast" lets processors that have bfloat16 use it; "exact" computes in 32 bits."""
-    field_of_view_deg: Annotated[float | None, tyro.conf.arg(metavar="DEGREES")] = None
-    """The camera's horizontal field of view, where it is known, in place of a focal length."""
-    focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Focal length in pixels of the full-size image; solved while following where not given."""

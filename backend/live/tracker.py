@@ -19,11 +19,10 @@ from backend.detect import FaceLandmarks
 from backend.detect.choice import load_detector
 from backend.detect.window_detector import FindSettings, WindowDetector
 from backend.detect.windows import Window, roi
-from backend.errors import BadInputError
 from backend.fit import FitSettings
 from backend.fit.realtime import LiveFit, RealtimeFitter, RealtimeSettings
-from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
+from backend.settings import known_focal_px
 
 from .landmark_rows import LAYOUT
 from .places import region_of
@@ -50,19 +49,6 @@ class LiveFrame:
     seconds_detect: float
     seconds_fit: float
     """Seconds of each, by the tracker's clock."""
-
-
-def known_focal_px(settings: LiveSettings, image_size: tuple[int, int]) -> float | None:
-    """The given focal length in pixels of pictures (W, H); None where it is solved.
-
-    Raises: BadInputError.
-    """
-    angle = settings.field_of_view_deg
-    if angle is None:
-        return settings.focal_px
-    if settings.focal_px is not None or not 1 < angle < 170:
-        raise BadInputError("Give a focal length, or a field of view of 1 to 170 degrees.")
-    return focal_from_field_of_view(math.radians(angle), image_size[0])
 
 
 class LiveTracker:

@@ -16,11 +16,12 @@ from backend.footage import Footage, Frame, open_footage
 from backend.footage.undistorted import UndistortedFootage
 from backend.head import Head
 from backend.identity import build_person
+from backend.live.settings import LiveSettings
 from backend.person import Person
 from backend.picture_file import write_picture
 from backend.pipeline import run_track
 from backend.samples import PERFORMANCE
-from backend.settings import TrackSettings, known_focal_px
+from backend.settings import LensSettings, TrackSettings, known_focal_px
 from backend.track import Track
 from shared.conventions import intrinsics
 from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
@@ -182,8 +183,20 @@ def test_a_person_is_kept(plain: Track, tmp_path: Path) -> None:
         TrackSettings(focal_mm=35.0),
         TrackSettings(focal_mm=-3.0, sensor_mm=36.0),
         TrackSettings(focal_mm=35.0, sensor_mm=0.0),
+        TrackSettings(focal_px=800.0, field_of_view_deg=60.0),
+        TrackSettings(field_of_view_deg=180.0),
+        LiveSettings(focal_px=800.0, field_of_view_deg=60.0),
     ],
 )
-def test_focal_lengths_that_are_none(settings: TrackSettings) -> None:
+def test_focal_lengths_that_are_none(settings: LensSettings) -> None:
     with pytest.raises(BadInputError):
         known_focal_px(settings, (1920, 1080))
+
+
+def test_focal_lengths() -> None:
+    for settings in (TrackSettings, LiveSettings):
+        assert known_focal_px(settings(), (640, 480)) is None
+        assert known_focal_px(settings(focal_px=500.0), (640, 480)) == 500.0
+        assert known_focal_px(settings(focal_mm=18.0, sensor_mm=36.0), (640, 480)) == 320.0
+        angle = known_focal_px(settings(field_of_view_deg=90.0), (640, 480))
+        assert angle == pytest.approx(320.0)

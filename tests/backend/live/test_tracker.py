@@ -20,7 +20,7 @@ from backend.head import Head
 from backend.live.landmark_rows import landmark_rows
 from backend.live.places import region_of, start_of, to_image
 from backend.live.settings import LiveSettings
-from backend.live.tracker import LiveTracker, known_focal_px
+from backend.live.tracker import LiveTracker
 from backend.live.window_graph import WindowGraph
 from backend.samples import PERFORMANCE, PERFORMANCE_TRUTH
 from backend.track import Track
@@ -140,13 +140,6 @@ def test_a_face_that_was_away_is_found_again(images: list[np.ndarray]) -> None:
     assert tracker.fitter.foreseen() is None
     back = [tracker.step(image).fit for image in images[:14]]
     assert back[-1] is not None and back[-1].error < 0.02
-
-
-def test_focal_lengths() -> None:
-    assert known_focal_px(LiveSettings(), (640, 480)) is None
-    assert known_focal_px(LiveSettings(field_of_view_deg=90.0), (640, 480)) == pytest.approx(320)
-    with pytest.raises(BadInputError):
-        known_focal_px(LiveSettings(field_of_view_deg=60.0, focal_px=500.0), (640, 480))
 
 
 def test_the_command_prints_lines_and_records(
