@@ -159,11 +159,14 @@ def fit_constraints(
             raise BadInputError(f"{what} frame {frame}: the shot has frames {span}, from 0.")
         return rows[frame]
 
-    neutral = constraints.neutral
     return ArtistConstraints(
         pins=tuple(
             Pin(
-                row_of(pin.frame, f"A pin of {pin.point} on"), pin.point, (pin.x, pin.y), pin.camera
+                row_of(pin.frame, f"A pin of {pin.point} on"),
+                pin.point,
+                (pin.x, pin.y),
+                pin.camera,
+                pin.sigma_px,
             )
             for pin in constraints.pins
         ),
@@ -175,12 +178,18 @@ def fit_constraints(
         ),
         expression_ranges=tuple((one.name, one.low, one.high) for one in constraints.limits),
         identity=identity,
-        neutral_frames=() if neutral is None else (row_of(neutral, "The neutral"),),
+        neutral_frames=tuple(row_of(frame, "The neutral") for frame in neutrals(constraints)),
     )
+
+
+def neutrals(constraints: ShotConstraints) -> tuple[int, ...]:
+    """All frames in which the face is at rest, ascending."""
+    first = () if constraints.neutral is None else (constraints.neutral,)
+    return tuple(sorted({*first, *constraints.further_neutrals}))
 
 
 def firm(settings: FitSettings, constraints: ShotConstraints) -> FitSettings:
     """The settings with ranges as firm as ranges that somebody has set are meant to be."""
-    if constraints.limits or constraints.neutral is not None:
+    if constraints.limits or neutrals(constraints):
         return replace(settings, range_weight=FIRM_RANGE * settings.range_weight)
     return settings

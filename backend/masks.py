@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +25,56 @@ def masked_sigma(
     footage. It may have another size than image_size (W, H). Raises `BadInputError` for files that
     cannot be read, and for sequences that have no picture for a frame of the shot.
     """
-    footage = open_footage(mask)
     sigma = landmark_sigma.copy()
+    sigma[hidden_landmarks(landmarks_2d, frame_index, mask, image_size)] = np.inf
+    return sigma
+
+
+def hidden_landmarks(
+    landmarks_2d: NDArray[np.float32], frame_index: NDArray[np.int64], mask: Path,
+    image_size: tuple[int, int],
+) -> NDArray[np.bool_]:  # fmt: skip
+    """(F,L) which landmarks (F,L,2) lie under the mask; see `masked_sigma`."""
+    footage = open_footage(mask)
+    hidden = np.zeros(landmarks_2d.shape[:2], bool)
     if footage.n_frames == 1:
         white = _white(next(iter(footage)).image)
-        for row in range(len(sigma)):
-            sigma[row, _under(landmarks_2d[row], white, image_size)] = np.inf
-        return sigma
+        for row, points in enumerate(landmarks_2d):
+            hidden[row] = _under(points, white, image_size)
+        return hidden
     rows = {int(frame): row for row, frame in enumerate(frame_index)}
     for frame in _until(footage, max(rows)):
         missing = rows.pop(frame.index, None)
         if missing is not None:
-            hidden = _under(landmarks_2d[missing], _white(frame.image), image_size)
-            sigma[missing, hidden] = np.inf
+            hidden[missing] = _under(landmarks_2d[missing], _white(frame.image), image_size)
     if rows:
         raise BadInputError(
             f"{mask}: has no picture for frame {min(rows)} and {len(rows) - 1} others. Give one "
             "picture for all frames, or a sequence as long as the clip."
         )
-    return sigma
+    return hidden
+
+
+_last: tuple[tuple[object, ...], NDArray[np.bool_]] | None = None
+
+
+def hidden_again(
+    landmarks_2d: NDArray[np.float32], frame_index: NDArray[np.int64], mask: Path,
+    image_size: tuple[int, int],
+) -> NDArray[np.bool_]:  # fmt: skip
+    """`hidden_landmarks`, remembered: a shot is solved again and again under one mask."""
+    global _last
+    digest = hashlib.blake2b(np.ascontiguousarray(landmarks_2d).tobytes()).digest()
+    key = (str(mask), _newest(mask), digest, frame_index.tobytes(), image_size)
+    if _last is None or _last[0] != key:
+        _last = key, hidden_landmarks(landmarks_2d, frame_index, mask, image_size)
+    return _last[1]
+
+
+def _newest(mask: Path) -> tuple[float, ...]:
+    """Times of the files that a mask is made of, so that one written anew is read anew."""
+    files = [mask] if mask.is_file() else sorted(mask.parent.glob(f"*{mask.suffix}"))
+    return tuple(file.stat().st_mtime for file in files)
 
 
 def _until(footage: Footage, last: int):  # type: ignore[no-untyped-def]

@@ -187,9 +187,7 @@ def _fit(
         # The person's own correction is part of the head.
         fit = replace(fit, correction_mm=0.0)
     limits = fit_constraints(constraints, shot.frame_index, identity)
-    pins = tuple(
-        replace(pin, position=stacked.to_first(pin.camera, pin.position)) for pin in limits.pins
-    )
+    pins = tuple(stacked.pin_to_first(pin) for pin in limits.pins)
     return fit_views(
         head,
         LAYOUT,

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from backend.assembly import Known, assemble_track, with_frames
-from backend.constraints import check_constraints, firm, fit_constraints, from_text, to_text
+from backend.constraints import (
+    check_constraints,
+    firm,
+    fit_constraints,
+    from_text,
+    neutrals,
+    to_text,
+)
 from backend.errors import BadInputError
 from backend.events import FrameMotion, frame_result, model_result
 from backend.fit import FitSettings, ShotFit, fit_views, fitted_head
 from backend.fit.pins import ArtistConstraints
 from backend.head import Head
+from backend.masks import hidden_again
 from backend.solved import Solved, distortion_of, rate_of, size_of
 from backend.stages import LAYOUT, Reporter, focal_of
 from backend.track import Track
@@ -51,6 +61,8 @@ def refine_track(
     constraints: ShotConstraints | None = None,
     *,
     focal_px: float | None = None,
+    focal_mode: Literal["as_before", "solve", "zoom"] = "as_before",
+    hold_person: bool = False,
     near: bool = True,
     whole: bool = True,
     report: Reporter | None = None,
@@ -58,28 +70,27 @@ def refine_track(
 ) -> Refined:
     """Solve a track again with constraints (None: those that it was solved with).
 
-    focal_px: hold this focal length from now on (in the whole solve). near, whole: which solves to
-    do. report: told of the new frames as they come. A mask stays as it was: what it hides is known.
-    Visibility and texture stay, too. Raises `BadInputError` for constraints that do not fit the
-    shot, `CancelledError`.
+    focal_px: hold this focal length from now on (in the whole solve). focal_mode: without it, solve
+    one for the shot or one that changes, whatever was done before. hold_person: the face stays.
+    near, whole: which solves to do. report: told of the new frames as they come. Landmarks that a
+    mask has hidden while tracking stay hidden. Visibility and texture stay, too. Raises
+    `BadInputError` for constraints that do not fit the shot, `CancelledError`.
     """
     report = report or Reporter(lambda event: None, lambda: False)
     before = from_text(track.constraints)
     wanted = before if constraints is None else constraints
     check_constraints(wanted)
-    _check_mask(wanted, before)
     solved = Solved.of(track, device)
     own = fit_constraints(wanted, track.frame_index)
-    own = replace(
-        own,
-        pins=tuple(
-            replace(p, position=solved.stacked.to_first(p.camera, p.position)) for p in own.pins
-        ),
-    )
+    own = replace(own, pins=tuple(solved.stacked.pin_to_first(pin) for pin in own.pins))
+    hidden = _hidden(track, wanted.mask, before.mask)
+    if hidden is not None:
+        solved = solved.under(hidden)
     result = Refined(track)
     if near:
         began = time.perf_counter()
-        spans = _spans(changed_frames(before, wanted), track)
+        changed = changed_frames(before, wanted) + _newly_hidden(track, before, wanted, hidden)
+        spans = _spans(changed, track)
         fit = solved.fit
         for first, end in spans:
             fit = _solve_near(solved, fit, own, wanted, slice(first, end), report)
@@ -96,7 +107,11 @@ def refine_track(
         settings = firm(solved.settings, wanted)
         if focal_px is not None:
             settings = replace(settings, focal_px=focal_px, zoom=False)
-        fit, head = _solve_whole(solved, own, settings, report)
+        elif focal_mode != "as_before":
+            if focal_mode == "zoom" and solved.fit.rig is not None:
+                raise BadInputError("A focal length that changes is for one camera alone.")
+            settings = replace(settings, focal_px=None, zoom=focal_mode == "zoom")
+        fit, head = _solve_whole(solved, own, settings, hold_person, report)
         milliseconds = 1000 * (time.perf_counter() - began)
         model = model_result(head, head.template.new_tensor(fit.identity), is_final=True)
         report.result(model)
@@ -119,16 +134,42 @@ def changed_frames(before: ShotConstraints, now: ShotConstraints) -> list[int]:
     ranges = {tuple(r) for r in before.ignore_frames} ^ {tuple(r) for r in now.ignore_frames}
     for first, last in ranges:
         frames |= set(range(first, last + 1))
-    if before.neutral != now.neutral:
-        frames |= {frame for frame in (before.neutral, now.neutral) if frame is not None}
+    frames |= set(neutrals(before)) ^ set(neutrals(now))
     return sorted(frames)
 
 
-def _check_mask(wanted: ShotConstraints, before: ShotConstraints) -> None:
-    if wanted.mask and wanted.mask != before.mask:
-        raise BadInputError(
-            f"{wanted.mask}: a mask is applied while a clip is tracked: use `mien track --mask`."
-        )
+def _hidden(track: Track, mask: str, before: str) -> NDArray[np.bool_] | None:
+    """(F,L) landmarks of the first camera under a mask; None without one.
+
+    before: the mask that the track was solved with. Where it is the same and its file has gone,
+    what it hid while tracking is still known. Raises `BadInputError` for one that cannot be read.
+    """
+    if not mask:
+        return None
+    try:
+        return hidden_again(track.landmarks_2d, track.frame_index, Path(mask), size_of(track))
+    except BadInputError:
+        if mask == before and np.isinf(track.landmark_sigma).any():
+            return None
+        raise
+
+
+def _newly_hidden(
+    track: Track, before: ShotConstraints, wanted: ShotConstraints,
+    hidden: NDArray[np.bool_] | None,
+) -> list[int]:  # fmt: skip
+    """Frames in which another mask hides other landmarks."""
+    if before.mask == wanted.mask:
+        return []
+    nothing = np.zeros(track.landmarks_2d.shape[:2], bool)
+    try:
+        old = _hidden(track, before.mask, before.mask)
+    except BadInputError:
+        old = None
+    # What was hidden while tracking is so with any mask.
+    differ = (nothing if old is None else old) != (nothing if hidden is None else hidden)
+    differ &= np.isfinite(track.landmark_sigma)
+    return [int(frame) for frame in track.frame_index[differ.any(1)]]
 
 
 def _spans(frames: list[int], track: Track) -> list[tuple[int, int]]:
@@ -219,15 +260,19 @@ def _near(rotvec: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.f
 
 
 def _solve_whole(
-    solved: Solved, own: ArtistConstraints, settings: FitSettings, report: Reporter
-) -> tuple[ShotFit, Head]:
+    solved: Solved, own: ArtistConstraints, settings: FitSettings, hold_person: bool,
+    report: Reporter,
+) -> tuple[ShotFit, Head]:  # fmt: skip
     """A fit of the whole shot from the earlier one, and the head with the person's correction."""
     track, stacked, before = solved.track, solved.stacked, solved.fit
     head = solved.head
-    if track.person:
+    if track.person or hold_person:
         # The person is not to be solved: his correction is the head's.
         head, own = solved.person, replace(own, identity=track.identity)
         before = replace(before, correction=None, joint_correction=None)
+        settings = replace(settings, correction_mm=0.0)
+    if not settings.zoom:
+        before = replace(before, zoom=None)
     if settings.focal_px is not None and before.focal_px != settings.focal_px:
         before = replace(before, focal_px=settings.focal_px, zoom=None)
     fit = fit_views(

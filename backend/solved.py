@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from backend.device import choose_device
 from backend.errors import BadInputError
@@ -71,6 +72,20 @@ class Solved:
             correction_mm=0.0 if track.person else FitSettings().correction_mm,
         )
         return cls(track, head, person, fit, views, stacked, settings)
+
+    def under(self, hidden: NDArray[np.bool_]) -> Solved:
+        """The same without some landmarks (F,L) of the first camera; its track keeps them."""
+        track = self.track
+        seen = replace(track, landmark_sigma=_without(track.landmark_sigma, hidden))
+        if len(track.rig_offset):
+            rig = track.rig_landmark_sigma.copy()
+            rig[0] = _without(rig[0], hidden)
+            seen = replace(seen, rig_landmark_sigma=rig)
+        return replace(self, stacked=stack(_views(seen)))
+
+
+def _without(sigma: NDArray[np.float32], hidden: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.where(hidden, np.float32(np.inf), sigma)
 
 
 @lru_cache(maxsize=2)

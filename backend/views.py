@@ -7,13 +7,13 @@ pictures about their principal points, which is exact: a focal length grows with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import BadInputError
-from backend.fit import Rig, ShotFit
+from backend.fit import Pin, Rig, ShotFit
 from shared.conventions import intrinsics
 from shared.messages import CameraResult
 
@@ -74,6 +74,12 @@ class Stacked:
             )
         moved = (np.asarray(pixel) - self.centres[camera]) * self.scale[camera] + self.centres[0]
         return float(moved[0]), float(moved[1])
+
+    def pin_to_first(self, pin: Pin) -> Pin:
+        """A pin of a camera's picture in pixels of the first one's; raises `BadInputError`."""
+        position = self.to_first(pin.camera, pin.position)
+        sigma = None if pin.sigma_px is None else pin.sigma_px * float(self.scale[pin.camera])
+        return replace(pin, position=position, sigma_px=sigma)
 
 
 def stack(views: Sequence[View]) -> Stacked:

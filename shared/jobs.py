@@ -38,6 +38,9 @@ class PinnedPoint(Part, frozen=True, kw_only=True):
     camera: Count = 0
     """Which camera's picture, counted from 0 in the order of the clips."""
 
+    sigma_px: Positive = 0.5
+    """Standard deviation in pixels: how exactly it was set. Since 1.2."""
+
 
 class ExpressionLimit(Part, frozen=True, kw_only=True):
     """A range that an expression stays in over the whole shot."""
@@ -70,6 +73,9 @@ class ShotConstraints(Part, frozen=True, kw_only=True):
 
     neutral: Count | None = None
     """Frame in which the face is at rest: all its expressions are 0."""
+
+    further_neutrals: Annotated[list[Count], msgspec.Meta(max_length=512)] = []
+    """Other frames in which it is. Since 1.2."""
 
 
 class Lens(Part, frozen=True, kw_only=True):
@@ -127,7 +133,11 @@ class TrackJob(Message, frozen=True, kw_only=True, tag="track"):
     """Focal length in pixels of the clip's full-size image; required where fixed."""
 
     subject: tuple[float, float] | None = None
-    """Pixel (x, y) on the wanted person in the first frame; None for the largest face."""
+    """Pixel (x, y) on the wanted person; None for the largest face."""
+
+    subject_frame: Count | None = None
+    """Frame that `subject` is a pixel of, in the range or not; None for the first that shows a
+    face. Since 1.2."""
 
     texture_size: Annotated[int, msgspec.Meta(ge=0, le=8192)] = 2048
     """Side of the square texture in pixels; 0 for no texture."""
@@ -156,15 +166,38 @@ class RefineJob(Message, frozen=True, kw_only=True, tag="refine"):
     """A finished track or refine job of this server."""
 
     constraints: ShotConstraints | None = None
-    """All that the fit shall keep to; None for what the shot was solved with. A mask stays as it
-    was."""
+    """All that the fit shall keep to; None for what the shot was solved with. What a mask has
+    hidden while tracking stays hidden; that of a refine job may be another one each time."""
 
     focal_px: Positive | None = None
-    """Hold this focal length; None to keep it given or solved, as it was."""
+    """Hold this focal length in the whole solve."""
+
+    focal_mode: Literal["as_before", "solve", "zoom"] = "as_before"
+    """Without focal_px: "as_before" keeps it given, solved or zooming; "solve" finds one for the
+    shot; "zoom" lets it change within the shot. Since 1.2."""
+
+    hold_person: bool = False
+    """Keep the person's face in the whole solve. Since 1.2."""
 
     scope: Literal["near", "whole", "both"] = "both"
     """"near" solves the frames about the pins that have changed, with person and camera held, and
     gives those alone; "whole" solves everything; "both" gives the near ones first."""
+
+
+class PeopleJob(Message, frozen=True, kw_only=True, tag="people"):
+    """Find out who is in a clip, or in one frame of it. Since 1.2."""
+
+    clip: Text
+    """Absolute path of a clip, image, folder or image sequence, as the server sees it."""
+
+    start: Count | None = None
+    """First frame index, counted from 0; None for the beginning of the clip."""
+
+    end: Count | None = None
+    """Last frame index, included; None for the end of the clip."""
+
+    samples: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 24
+    """How many frames of the range are looked at, spread over it."""
 
 
 class DiagnosticJob(Message, frozen=True, kw_only=True, tag="diagnostic"):
@@ -186,10 +219,10 @@ class DiagnosticJob(Message, frozen=True, kw_only=True, tag="diagnostic"):
     """Load the tensor library, try the device, and name it in the result. Since 1.2."""
 
 
-Job: TypeAlias = TrackJob | RefineJob | DiagnosticJob
+Job: TypeAlias = TrackJob | RefineJob | PeopleJob | DiagnosticJob
 """Every kind of job; the header's `job.type` says which one."""
 
-JOBS: tuple[type[Message], ...] = (TrackJob, RefineJob, DiagnosticJob)
+JOBS: tuple[type[Message], ...] = (TrackJob, RefineJob, PeopleJob, DiagnosticJob)
 """The kinds of job, which travel inside SubmitJob."""
 
 PARTS: tuple[type[Part], ...] = (ShotConstraints, PinnedPoint, ExpressionLimit, Lens, RigCamera)

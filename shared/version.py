@@ -6,5 +6,5 @@ __version__ = "0.1.0"
 PROTOCOL_MAJOR = 1
 """Raised when an older peer would misread a message; a peer with another major is refused."""
 
-PROTOCOL_MINOR = 1
+PROTOCOL_MINOR = 2
 """Raised when fields or messages are added; peers ignore fields that they do not know."""

@@ -76,7 +76,7 @@ def add_pins(
         landmarks[pin.frame, pin.camera, i] = landmarks.new_tensor(position)
         # The landmark term's weight is for landmarks that err together; a pin stands for itself.
         gain = settings.landmark_weight**-0.5
-        certainty[pin.frame, pin.camera, i] = gain / settings.pin_sigma_px
+        certainty[pin.frame, pin.camera, i] = gain / (pin.sigma_px or settings.pin_sigma_px)
     if target.precision.ndim == 5:
         certainty = certainty[..., None, None] * torch.eye(2).to(certainty)
     return Target(

@@ -82,6 +82,8 @@ class Pin:
     position: tuple[float, float]
     """Pixels, distorted as the footage is."""
     camera: int = 0
+    sigma_px: float | None = None
+    """Its deviation; `FitSettings.pin_sigma_px` where not given."""
 
 
 @dataclass(frozen=True)

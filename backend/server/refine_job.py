@@ -33,10 +33,16 @@ def run_refine_job(job: Job, context: JobContext) -> JobDone:
     """Solve the shot again and stream the frames."""
     assert isinstance(job, RefineJob)
     track = source_of(job, context)
+    constraints = job.constraints
+    if constraints is not None and constraints.mask:
+        mask = str(resolve_clip(constraints.mask, context.roots))
+        constraints = msgspec.structs.replace(constraints, mask=mask)
     refined = refine_track(
         track,
-        job.constraints,
+        constraints,
         focal_px=job.focal_px,
+        focal_mode=job.focal_mode,
+        hold_person=job.hold_person,
         near=job.scope != "whole",
         whole=job.scope != "near",
         report=Reporter(context.emit, context.cancelled),

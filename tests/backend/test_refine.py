@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,8 @@ from backend.evaluate.fit_recovery import Simulation
 from backend.evaluate.refine_speed import point_in_picture, run, simulated_track
 from backend.evaluate.settings import BenchSettings
 from backend.head import Head
+from backend.head.landmarks import layout
+from backend.picture_file import write_picture
 from backend.refine import BLEND, REACH, changed_frames, refine_track
 from backend.solved import Solved
 from backend.stages import Reporter
@@ -123,6 +126,65 @@ def test_a_given_focal_length_is_held_from_then_on(case: Case, tmp_path: Path) -
     np.testing.assert_allclose(again.track.focal_px, 1500.0, rtol=1e-6)
 
 
+def test_a_wide_pin_pulls_less_than_an_exact_one(case: Case) -> None:
+    left = {}
+    for sigma in (0.5, 40.0):
+        pin = msgspec.structs.replace(pin_at(case, (8.0, -5.0)), sigma_px=sigma)
+        near = refine_track(case.track, ShotConstraints(pins=[pin]), whole=False)
+        left[sigma] = np.linalg.norm(tip(case, near.track, PINNED) - [pin.x, pin.y])
+    assert left[0.5] < 3.0 < left[40.0]
+
+
+def test_a_mask_hides_what_lies_under_it_and_can_be_taken_back(case: Case, tmp_path: Path) -> None:
+    width, height = case.track.image_size.tolist()
+    wrong = case.track.landmarks_2d.copy()
+    # The detector has seen all of the lower face where it is not, for a while.
+    low = wrong[..., 1] > wrong[:, 30:31, 1]
+    low[: PINNED - 1], low[PINNED + 2 :] = False, False
+    wrong[low] += (0.0, 12.0)
+    track = replace(case.track, landmarks_2d=wrong)
+    first, last = int(track.frame_index[0]), int(track.frame_index[-1])
+    folder = tmp_path / "mask"
+    folder.mkdir()
+    for frame in range(last + 1):
+        picture = np.zeros((height, width, 3), np.uint8)
+        if abs(frame - first - PINNED) <= 1:
+            left, top = (wrong[frame - first][low[frame - first]].min(0) - 3).astype(int)
+            picture[top:, left:] = 255
+        write_picture(folder / f"mask_{frame:04d}.png", picture)
+    wanted = ShotConstraints(mask=str(folder / "mask_####.png"))
+    spoilt = refine_track(track, near=False).track
+    masked = refine_track(spoilt, wanted)
+    assert masked.near_rows == ((PINNED - 1 - REACH, PINNED + REACH + 2),)
+    lips = layout("ibug68").vertices[48:68, 0]
+
+    def seen(one: Track) -> np.ndarray:
+        points = one.vertices[PINNED][lips] @ one.K[PINNED].T
+        return points[:, :2] / points[:, 2:]
+
+    def gap(one: Track) -> float:
+        return float(np.linalg.norm(seen(one) - seen(case.track), axis=1).mean())
+
+    assert gap(masked.track) < 0.6 * gap(spoilt)
+    # The landmarks are kept, so that the next mask may be another one.
+    assert np.isfinite(masked.track.landmark_sigma).all()
+    assert refine_track(masked.track, wanted, whole=False).near_rows == ()
+    free = refine_track(masked.track, ShotConstraints(), whole=False)
+    assert free.near_rows == masked.near_rows and gap(free.track) > gap(masked.track)
+
+
+def test_the_person_can_be_held_and_the_lens_can_be_let_go(case: Case) -> None:
+    wanted = ShotConstraints(pins=[pin_at(case, (8.0, -5.0))], neutral=105, further_neutrals=[110])
+    held = refine_track(case.track, wanted, near=False, hold_person=True).track
+    np.testing.assert_allclose(held.rest_vertices, case.track.rest_vertices, atol=1e-6)
+    assert np.abs(held.expression[[5, 10]]).max() < 1e-6
+    assert np.linalg.norm(tip(case, held, PINNED) - [wanted.pins[0].x, wanted.pins[0].y]) < 4.7
+    zoom = refine_track(held, near=False, focal_mode="zoom").track
+    assert np.ptp(zoom.focal_px) > 0
+    one = refine_track(zoom, near=False, focal_mode="solve").track
+    assert np.ptp(one.focal_px) == 0.0 and one.focal_sd_percent[0] > 0
+
+
 def test_what_has_changed_is_found() -> None:
     a, b = (PinnedPoint(frame=f, point="vertex/3", x=1.0, y=2.0) for f in (4, 9))
     moved = PinnedPoint(frame=9, point="vertex/3", x=1.5, y=2.0)
@@ -143,7 +205,7 @@ def test_refusals_and_cancelling(case: Case) -> None:
             case.track,
             ShotConstraints(pins=[PinnedPoint(frame=112, point="vertex/3", x=1, y=2, camera=1)]),
         )
-    with pytest.raises(BadInputError, match="mien track --mask"):
+    with pytest.raises(BadInputError, match=r"new\.png"):
         refine_track(case.track, ShotConstraints(mask="/masks/new.png"))
     with pytest.raises(BadInputError, match="landmarks"):
         few = replace(

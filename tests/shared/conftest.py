@@ -44,11 +44,12 @@ SCALARS: dict[str, Any] = {
         focal_px=900.0,
         lens=m.Lens(principal_point=(960.5, 540.0), distortion=(-0.1, 0.02, 0.0), zoom=True),
         constraints=m.ShotConstraints(
-            pins=[m.PinnedPoint(frame=3, point="ibug68/30", x=1.5, y=-2.0, camera=1)],
+            pins=[m.PinnedPoint(frame=3, point="ibug68/30", x=1.5, y=-2.0, camera=1, sigma_px=2.0)],
             ignore_frames=[(4, 6), (9, 9)],
             limits=[m.ExpressionLimit(name="jawOpen", low=0.0, high=0.3)],
             mask="/clips/mask.png",
             neutral=7,
+            further_neutrals=[9],
         ),
         cameras=[
             m.RigCamera(

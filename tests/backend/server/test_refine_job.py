@@ -113,6 +113,9 @@ def test_what_cannot_be_refined_is_refused(service: Any, tracked: Any, tmp_path:
         service.track(m.RefineJob())
     with pytest.raises(BadInputError, match="no finished job"):
         service.track(m.RefineJob(job="f" * 32))
+    with pytest.raises(MienError, match="outside"):
+        under = m.ShotConstraints(mask=str(outside))
+        service.track(m.RefineJob(job=job_id, constraints=under))
     diagnostic = m.new_job_id()
     service.track(m.DiagnosticJob(steps=1, size=4), job_id=diagnostic)
     with pytest.raises(BadInputError, match="none that tracks"):
