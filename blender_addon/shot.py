@@ -9,12 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from .cameras import RIG_FIELDS, CameraView, camera_of, cameras_of
 from .confidence import frame_confidence
+from .frame_table import FrameTable
+from .frame_table import Motion as Motion
 from .shared.conventions import intrinsics
 from .shared.messages import (
     CameraResult,
@@ -54,30 +55,6 @@ class HeadModel:
     """(4, 3) neck, head, left and right eye; bind pose, head frame, metres."""
     skin_weights: F4
     """(N, 4) share of each joint in each vertex."""
-
-
-@dataclass(frozen=True, eq=False)
-class Motion:
-    """What moves, by frame of the clip, in ascending order. F frames, at least one."""
-
-    frame_index: NDArray[np.int64]
-    """(F,) frame number in the clip, from 0."""
-    expression: F4
-    """(F, E) weight of each expression."""
-    joint_rotations: F4
-    """(F, 4, 3) rotation vectors; the first joint's is the root rotation in the camera frame."""
-    translation: F4
-    """(F, 3) metres, camera frame."""
-    focal_px: NDArray[np.float64]
-    """(F,) focal length in pixels."""
-    found: NDArray[np.bool_]
-    """(F,) whether the face was seen."""
-    visibility: NDArray[np.uint8] | None = None
-    """(F, N) 1 where the camera sees the vertex; None until it is known."""
-    soft_visibility: NDArray[np.uint8] | None = None
-    """(F, N) the same as a soft value, 0 to 255; None where it is not known."""
-    confidence: F4 | None = None
-    """(F,) 0 to 1, how sure the detector was of the frame; None where it is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +191,7 @@ class ShotReceiver:
         self._texture: NDArray[np.uint8] | None = None
         self._albedo: NDArray[np.uint8] | None = None
         self._lighting: F4 | None = None
-        self._frames: dict[int, FrameResult] = {}
-        self._confidence: dict[int, float] = {}
+        self._frames = FrameTable()
         self._K: NDArray[np.float64] | None = None
         self._cameras: dict[int, CameraView] = {}
 
@@ -227,13 +203,7 @@ class ShotReceiver:
             self._model = _model_of(message)
             self.model_count += 1
         elif isinstance(message, FrameResult):
-            self._confidence[message.frame_index] = frame_confidence(
-                message.landmarks_2d, message.landmark_sigma, message.found
-            )
-            # The scene poses the vertices itself; those of a long shot would fill the memory.
-            self._frames[message.frame_index] = msgspec.structs.replace(
-                message, vertices=None, landmarks_2d=None, landmark_sigma=None
-            )
+            self._frames.put(message)
             self.newest_frame = message.frame_index
             self.frame_count += 1
         elif isinstance(message, CameraResult):
@@ -260,33 +230,16 @@ class ShotReceiver:
         model = self._model
         if model is None:
             return None
-        n_vertices, n_keys = len(model.neutral), len(model.expression_names)
-        frames = [
-            frame
-            for _, frame in sorted(self._frames.items())
-            if len(frame.expression) == n_keys and frame.joint_rotations.shape == (4, 3)
-        ]
-        if not frames:
+        motion = self._frames.motion(
+            len(model.expression_names), len(model.neutral), with_visibility
+        )
+        if motion is None:
             return None
-        seen = [f.visibility for f in frames]
-        known = with_visibility and all(r is not None and len(r) == n_vertices for r in seen)
-        soft = [f.soft_visibility for f in frames]
-        has_soft = known and all(r is not None and len(r) == n_vertices for r in soft)
-        focal_px = np.array([f.focal_px for f in frames], np.float64)
+        focal_px = float(motion.focal_px[0])
         return Shot(
             model=model,
-            motion=Motion(
-                frame_index=np.array([f.frame_index for f in frames], np.int64),
-                expression=np.stack([f.expression for f in frames]),
-                joint_rotations=np.stack([f.joint_rotations for f in frames]),
-                translation=np.stack([f.translation for f in frames]),
-                focal_px=focal_px,
-                found=np.array([f.found for f in frames]),
-                visibility=np.stack(seen) if known else None,  # type: ignore[arg-type]
-                soft_visibility=np.stack(soft) if has_soft else None,  # type: ignore[arg-type]
-                confidence=np.array([self._confidence[f.frame_index] for f in frames], np.float32),
-            ),
-            K=intrinsics(float(focal_px[0]), self.image_size) if self._K is None else self._K,
+            motion=motion,
+            K=intrinsics(focal_px, self.image_size) if self._K is None else self._K,
             image_size=self.image_size,
             frame_rate=self.frame_rate,
             texture=self._texture,

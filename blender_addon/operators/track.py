@@ -14,6 +14,7 @@ from ..backend_process import BackendError
 from ..client import JobClient, JobPhase, Problem
 from ..rig_list import first_focal_px, rig_cameras
 from ..runtime import ensure_backend, preferences, redraw, runtime
+from ..scene import images
 from ..scene.build import Changes, Gone, SceneUpdate
 from ..scene.camera import clip_focal_px
 from ..scene.footage import (
@@ -394,4 +395,16 @@ class MIEN_OT_cancel(bpy.types.Operator):
 
 
 CLASSES = (MIEN_OT_track, MIEN_OT_cancel)
-register, unregister = bpy.utils.register_classes_factory(CLASSES)
+_register, _unregister = bpy.utils.register_classes_factory(CLASSES)
+
+
+def register() -> None:
+    """Add the operators, and have images ready when the .blend is saved."""
+    _register()
+    images.register()
+
+
+def unregister() -> None:
+    """Take both away."""
+    images.unregister()
+    _unregister()

@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
-from ..png import encode_later
+from ..png import Picture, later, picture_later
 from ..shot import Shot
 from . import camera as camera_module
 from .cameras import update_cameras
@@ -31,13 +33,21 @@ from .datablocks import ensure_collection, ensure_object, find_object
 from .exact import show_keys
 from .footage import index_to_frame, set_up_scene
 from .head import KEYS_A_PIECE, set_keys, update_head
+from .images import ensure_image, keep_png, set_pixels, settle_images
 from .light import store_lighting
-from .material import ensure_material, set_albedo, set_texture
+from .material import (
+    ALBEDO_NODE,
+    TEXTURE_NODE,
+    ensure_material,
+    image_node,
+    set_albedo,
+    set_texture,
+)
 from .modes import object_mode
 from .motion import owners_of, prepare_owners
 from .rig import update_rig
 from .solve import Applied, load_applied, solve_of, store_applied, store_solve
-from .visibility import set_rows, set_visibility, visibility_rows
+from .visibility import rows_image, set_rows, set_visibility, visibility_rows
 
 COLLECTION = "Mien"
 
@@ -45,7 +55,7 @@ KEYS_AT_ONCE = 20000
 """Keyframes that one piece of an update writes: about 3 ms."""
 
 LITTLE_S = 0.002
-"""A piece that decodes a picture, 30 ms, is done where no more than this was done before it."""
+"""A long piece, up to 20 ms, is done where no more than this was done before it."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +123,10 @@ class SceneUpdate:
         self._solve = solve_of(shot, self._frames)
         self._set_scene = set_scene
         self._channels: list[Channel] = []
-        self._is_decoded = False
-        self._pictures: dict[str, Future[bytes]] = {}
+        self._pictures: dict[str, Picture] = {}
+        self._images: dict[str, int] = {}
+        self._share: Future[NDArray[np.float32]] | None = None
+        self._long: set[Callable[[], bool | None]] = {self._build_head, self._visibility}
         self._pieces: deque[Callable[[], bool | None]] = deque()
         self._plan(changes, collection)
 
@@ -134,11 +146,10 @@ class SceneUpdate:
         Raises `Gone` where the collection or what is in it was removed meanwhile.
         """
         began = time.perf_counter()
-        heavy = (self._build_head, self._texture, self._albedo, self._visibility)
         while self._pieces:
             piece = self._pieces[0]
             is_late = budget_s < float("inf") and time.perf_counter() - began > LITTLE_S
-            if is_late and piece in heavy:
+            if is_late and piece in self._long:
                 break
             # A piece that says False waits for a thread.
             if piece() is False:
@@ -152,18 +163,26 @@ class SceneUpdate:
         """Do all pieces; waits for the threads."""
         while not self.step(float("inf")):
             time.sleep(0.001)
+        settle_images()
 
     def _plan(self, changes: Changes, collection: bpy.types.Collection) -> None:
         shot, pieces = self.shot, self._pieces
         roles = [find_object(collection, role) for role in ("head", "rig", "camera")]
-        if changes.texture and shot.texture is not None:
-            self._pictures["texture"] = encode_later(shot.texture)
-            if shot.albedo is not None:
-                self._pictures["albedo"] = encode_later(shot.albedo)
-        if changes.visibility and shot.motion.visibility is not None:
-            soft = shot.motion.soft_visibility
-            seen = (shot.motion.visibility > 0) * np.uint8(255) if soft is None else soft
-            self._pictures["visibility"] = encode_later(visibility_rows(seen, self._frames))
+        texture, albedo = shot.texture, shot.albedo
+        if changes.texture and texture is not None:
+            self._pictures["texture"] = picture_later(lambda: texture)
+            if albedo is not None:
+                self._pictures["albedo"] = picture_later(lambda: albedo)
+        visibility, soft = shot.motion.visibility, shot.motion.soft_visibility
+        if changes.visibility and visibility is not None:
+            frames = self._frames
+
+            def rows() -> NDArray[np.uint8]:
+                seen = (visibility > 0) * np.uint8(255) if soft is None else soft
+                return visibility_rows(seen, frames)
+
+            self._share = later(lambda: visibility.mean(axis=0, dtype=np.float32))
+            self._pictures["visibility"] = picture_later(rows)
         if changes.model or None in roles:
             pieces += [self._build, self._build_head]
             names = shot.model.expression_names
@@ -175,11 +194,17 @@ class SceneUpdate:
             # While frames arrive, the cameras of an earlier run stay.
             if shot.cameras or changes.visibility:
                 pieces.append(self._cameras)
-        if "visibility" in self._pictures:
-            pieces.append(self._visibility)
-        if "texture" in self._pictures:
-            pieces.append(self._texture)
-            pieces.append(self._albedo)
+        for name, show in (
+            ("visibility", self._visibility),
+            ("texture", self._texture),
+            ("albedo", self._albedo),
+        ):
+            if name in self._pictures:
+                make, fill = partial(self._make_image, name), partial(self._fill_image, name)
+                self._long |= {make, fill}
+                pieces += [make, fill, show, partial(self._keep_image, name)]
+        if "texture" in self._pictures and "albedo" not in self._pictures:
+            pieces.append(lambda: set_albedo(self._object("head"), None))
 
     def _object(self, role: str) -> bpy.types.Object:
         collection = self.collection
@@ -284,37 +309,70 @@ class SceneUpdate:
             self._pieces.insert(1, self._write)
         return True
 
-    def _visibility(self) -> bool:
-        picture, motion = self._pictures["visibility"], self.shot.motion
-        if not picture.done():
+    def _make_image(self, name: str) -> bool:
+        """Make an image, or give an earlier one its new size."""
+        pixels = self._pictures[name].pixels
+        if not pixels.done():
             return False
-        assert motion.visibility is not None
         head = self._object("head")
-        if not self._is_decoded:
-            # Apart from what follows: decoding and the first evaluation take 30 ms each.
-            set_rows(head, picture.result())
-            self._is_decoded = True
-            self._pieces.insert(1, self._visibility)
+        if name == "visibility":
+            image = rows_image(head)
         else:
-            set_visibility(head, motion.visibility, self._frames)
+            node = image_node(head, _NODES[name])
+            if node is None:
+                # The artist has another material on it.
+                return True
+            image = node.image
+        title = f"Mien {name.capitalize()}"
+        image = ensure_image(image, title, pixels.result().size, name == "visibility")
+        self._images[name] = image.session_uid
         return True
 
-    def _texture(self) -> bool:
-        picture = self._pictures["texture"]
-        if not picture.done():
+    def _image(self, name: str) -> bpy.types.Image | None:
+        if name not in self._images:
+            return None
+        image = _by_uid(bpy.data.images, self._images[name])
+        if image is None:
+            raise Gone(name)
+        return image
+
+    def _fill_image(self, name: str) -> None:
+        image = self._image(name)
+        if image is not None:
+            set_pixels(image, self._pictures[name].pixels.result())
+
+    def _keep_image(self, name: str) -> bool:
+        image, png = self._image(name), self._pictures[name].png
+        if not png.done():
             return False
-        head = self._object("head")
-        set_texture(head, picture.result())
+        if image is not None:
+            keep_png(image, png.result())
+        return True
+
+    def _visibility(self) -> bool:
+        assert self._share is not None
+        if not self._share.done():
+            return False
+        head, image = self._object("head"), self._image("visibility")
+        assert image is not None
+        set_rows(head, image)
+        set_visibility(head, self._share.result(), self._frames)
+        return True
+
+    def _texture(self) -> None:
+        head, image = self._object("head"), self._image("texture")
+        if image is not None:
+            set_texture(head, image)
         if self.shot.lighting is not None:
             store_lighting(head, self.shot.lighting)
-        return True
 
-    def _albedo(self) -> bool:
-        picture = self._pictures.get("albedo")
-        if picture is not None and not picture.done():
-            return False
-        set_albedo(self._object("head"), None if picture is None else picture.result())
-        return True
+    def _albedo(self) -> None:
+        image = self._image("albedo")
+        if image is not None:
+            set_albedo(self._object("head"), image)
+
+
+_NODES = {"texture": TEXTURE_NODE, "albedo": ALBEDO_NODE}
 
 
 def _by_uid(blocks: bpy.types.bpy_prop_collection, uid: int | None) -> bpy.types.ID | None:

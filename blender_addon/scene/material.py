@@ -6,7 +6,6 @@ from __future__ import annotations
 import bpy
 
 from .datablocks import ROLE
-from .images import update_image
 from .visibility import SEEN, VISIBLE
 
 TEXTURE_NODE = "Mien Texture"
@@ -38,44 +37,41 @@ def ensure_material(head: bpy.types.Object) -> bpy.types.Material | None:
     return material
 
 
-def set_texture(head: bpy.types.Object, texture: bytes) -> bpy.types.Image | None:
-    """Show a texture, a PNG file with alpha, on the head."""
+def image_node(head: bpy.types.Object, name: str) -> bpy.types.ShaderNodeTexImage | None:
+    """Return the image node of a name, such as TEXTURE_NODE, of Mien's material on a head."""
     material = ensure_material(head)
-    if material is None:
-        return None
-    nodes = material.node_tree.nodes
-    node = nodes.get(TEXTURE_NODE)
+    return None if material is None else material.node_tree.nodes.get(name)
+
+
+def set_texture(head: bpy.types.Object, image: bpy.types.Image) -> None:
+    """Show a texture, which has alpha, on the head."""
+    node = image_node(head, TEXTURE_NODE)
     if node is None:
-        return None
+        return
+    nodes = node.id_data.nodes
     is_first = node.image is None
-    node.image = update_image(node.image, "Mien Texture", texture, is_data=False)
-    node.image[ROLE] = "texture"
+    node.image = image
+    image[ROLE] = "texture"
     if is_first and RELIGHT_NODE in nodes:
         nodes[RELIGHT_NODE].outputs[0].default_value = 0.0
         if "Mien Base" in nodes:
-            link = material.node_tree.links.new
             base = nodes["Principled BSDF"].inputs["Base Color"]
-            link(_socket(nodes["Mien Base"].outputs, "Result_Color"), base)
-    return node.image
+            node.id_data.links.new(_socket(nodes["Mien Base"].outputs, "Result_Color"), base)
 
 
-def set_albedo(head: bpy.types.Object, albedo: bytes | None) -> None:
-    """Use another texture under the scene's lights: a PNG file without the shot's shading.
+def set_albedo(head: bpy.types.Object, image: bpy.types.Image | None) -> None:
+    """Use another texture under the scene's lights, one without the shot's shading.
 
     None where there is none: the texture serves for both.
     """
-    material = ensure_material(head)
-    if material is None:
-        return
-    nodes = material.node_tree.nodes
-    node, use = nodes.get(ALBEDO_NODE), nodes.get(USE_ALBEDO_NODE)
+    node = image_node(head, ALBEDO_NODE)
+    use = None if node is None else node.id_data.nodes.get(USE_ALBEDO_NODE)
     if node is None or use is None:
         return
-    use.outputs[0].default_value = 0.0 if albedo is None else 1.0
-    if albedo is None:
-        return
-    node.image = update_image(node.image, "Mien Albedo", albedo, is_data=False)
-    node.image[ROLE] = "albedo"
+    use.outputs[0].default_value = 0.0 if image is None else 1.0
+    if image is not None:
+        node.image = image
+        image[ROLE] = "albedo"
 
 
 def set_sequence(head: bpy.types.Object, first_file: str, first: int, count: int) -> bool:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datablocks import ROLE
-from .images import update_image
 
 SEEN = "mien_seen"
 VISIBLE = "mien_visible"
@@ -28,26 +27,30 @@ MAX_ROWS = 8192
 """Frames that the image can hold, a size that every graphics card takes."""
 
 
-def set_rows(head: bpy.types.Object, rows: bytes) -> None:
-    """Give a head the picture of `visibility_rows`, a PNG file.
-
-    The modifier that looks it up comes with `set_visibility`.
-    """
+def rows_image(head: bpy.types.Object) -> bpy.types.Image | None:
+    """Return the picture of `visibility_rows` that a head has, if there is one yet."""
     modifier = head.modifiers.get(MODIFIER)
     image = None if modifier is None else _image_of(modifier.node_group)
-    image = image or head.get(IMAGE)
-    head[IMAGE] = update_image(image, "Mien Visibility", rows, is_data=True)
+    return image or head.get(IMAGE)
+
+
+def set_rows(head: bpy.types.Object, image: bpy.types.Image) -> None:
+    """Give a head the picture; the modifier that looks it up comes with `set_visibility`."""
+    head[IMAGE] = image
 
 
 def set_visibility(
-    head: bpy.types.Object, visibility: NDArray[np.uint8], frames: NDArray[np.int64]
+    head: bpy.types.Object, share: NDArray[np.float32], frames: NDArray[np.int64]
 ) -> None:
-    """Store visibility (F, N), 0 or 1, of scene frames (F,), ascending, after `set_rows`."""
+    """Look the picture of `set_rows` up in scene frames (F,), ascending.
+
+    share (N,): of all frames, in which each vertex was seen.
+    """
     mesh = head.data
     attribute = mesh.attributes.get(SEEN)
     if attribute is None:
         attribute = mesh.attributes.new(SEEN, "FLOAT", "POINT")
-    attribute.data.foreach_set("value", visibility.astype(np.float32).mean(axis=0))
+    attribute.data.foreach_set("value", np.asarray(share, np.float32))
     # Blender 4.2 goes on showing the old values of an attribute unless it is told.
     mesh.update_tag()
     update_seen_group(head, float(head.get(PERCENT, 50.0)))
@@ -65,7 +68,7 @@ def set_visibility(
         return
     nodes["Image"].inputs["Image"].default_value = head.get(IMAGE)
     height = min(int(frames[-1] - frames[0]) + 1, MAX_ROWS)
-    nodes["Column"].inputs[1].default_value = visibility.shape[1]
+    nodes["Column"].inputs[1].default_value = len(share)
     nodes["First Frame"].inputs[1].default_value = float(frames[0])
     nodes["Row"].inputs[1].default_value = height
 

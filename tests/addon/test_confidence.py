@@ -61,8 +61,14 @@ def test_png_is_read_by_others(addon: Addon) -> None:
     rng = np.random.default_rng(0)
     for shape in ((5, 7), (5, 7, 3), (64, 33, 4)):
         pixels = rng.integers(0, 255, shape, dtype=np.uint8)
-        for data in (png.encode_png(pixels), png.encode_later(pixels).result(10)):
+        picture = png.picture_later(lambda pixels=pixels: pixels)
+        for data in (png.encode_png(pixels), picture.png.result(10)):
             assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
+        shown = picture.pixels.result(10)
+        expected = np.asarray(Image.fromarray(pixels).convert("RGBA"))
+        assert shown.size == (shape[1], shape[0])
+        values = shown.values.reshape(shape[0], shape[1], 4)[::-1]
+        assert np.array_equal(np.rint(values * 255), expected)
     for shape in ((4,), (4, 4, 2), (0, 4)):
         try:
             png.encode_png(np.zeros(shape, np.uint8))

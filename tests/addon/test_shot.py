@@ -180,3 +180,22 @@ def test_newer_and_foreign_files_are_refused(addon: Addon, track: Path) -> None:
     np.savez(track, **{**arrays, "joints": np.array([{}], dtype=object)})
     with pytest.raises(module.TrackFileError, match="is damaged"):
         module.read_track(track)
+
+
+def test_a_shot_stays_as_it_was_while_frames_go_on(receiver: Any, send: Any) -> None:
+    send(_model("preview"))
+    sent = [_frame(index) for index in range(600)]
+    for frame in sent[:300]:
+        send(frame)
+    first = receiver.shot()
+    for frame in sent[300:]:
+        send(frame)
+    again = _frame(5, found=False)
+    send(again)
+    assert first.motion.frame_index.tolist() == list(range(300)) and first.motion.found[5]
+    motion = receiver.shot().motion
+    assert motion.frame_index.tolist() == list(range(600)) and not motion.found[5]
+    sent[5] = again
+    for row, frame in enumerate(sent):
+        np.testing.assert_array_equal(motion.expression[row], frame.expression)
+        np.testing.assert_array_equal(motion.joint_rotations[row], frame.joint_rotations)

@@ -197,3 +197,30 @@ def test_panels_say_what_they_should(
     assert "Bake to Character" in drawn["rigs, bones"] and "Preset" in drawn["rigs, bones"]
     assert "Server Key" in drawn["connect"] and "Check" in drawn["connect"]
     assert "Install Backend" in drawn["local"] and "Offline Packages" in drawn["local"]
+
+
+def test_pictures_are_shown_at_once_and_stay_in_the_file(
+    blender: Any, service: Service, track_file: Path, clip: Path, tmp_path: Path
+) -> None:
+    figures = blender.run("image_checks.py", "live", track=track_file, clip=clip,
+                          connection=service.connection, job_id=service.job_id,
+                          blend=tmp_path / "shot.blend")  # fmt: skip
+    states = figures["states"]
+    for state in states.values():
+        assert state["texture"] == 0.0 and state["visibility"] == 0.0
+        assert state["packed"] == [True, True]
+        assert state["shown"] == "Mien Texture"
+    # Pixels were copied, not decoded.
+    assert states["live"]["sources"] == ["GENERATED", "GENERATED"]
+    assert states["saved"]["sources"] == states["loaded"]["sources"] == ["FILE", "FILE"]
+    assert figures["images after undo"] == 0
+
+
+def test_pictures_change_their_size(
+    blender: Any, track_file: Path, other_track_file: Path, clip: Path
+) -> None:
+    state = blender.run(
+        "image_checks.py", "again", track=track_file, other=other_track_file, clip=clip
+    )
+    assert state["texture"] == 0.0 and state["visibility"] == 0.0
+    assert state["sources"] == ["FILE", "FILE"]
