@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from .shared.codec import LIMITS
 from .shared.connection import default_connection_file, read_connection_file
@@ -132,6 +132,9 @@ class SocketOpener:
 class JobClient:
     """Submits one job and follows it. Call `poll` often; it never waits."""
 
+    last_device: ClassVar[str] = ""
+    """Name of what computed the last job that said so."""
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -151,7 +154,7 @@ class JobClient:
         self.phase: JobPhase = "connecting"
         self.queue_position = 0
         self.problem: Problem | None = None
-        self.devices: tuple[str, ...] = ()
+        self.device = ""
         self._session = ClientSession(client="mien add-on", timing=timing)
         self._opener = SocketOpener(endpoint)
         self._connection = Connection(self._session, self._opener)
@@ -206,7 +209,6 @@ class JobClient:
     def _take(self, message: Welcome | Error | JobStatus | Progress | JobResult) -> None:
         if isinstance(message, Welcome):
             self._welcomed = True
-            self.devices = tuple(message.devices)
         elif isinstance(message, Error):
             self._fail(message.code, message.message)
         elif isinstance(message, JobStatus):
@@ -223,6 +225,8 @@ class JobClient:
             self.receiver.receive(message)
             if isinstance(message, JobDone):
                 self.phase = "done"
+                self.device = message.device or self.device
+                JobClient.last_device = self.device or JobClient.last_device
 
     def _fail(self, code: str, message: str) -> None:
         self.phase = "failed"
