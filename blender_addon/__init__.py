@@ -9,15 +9,15 @@ so that the other modules can be used without Blender.
 
 def register() -> None:
     """Add Mien's classes to Blender."""
-    from . import live, operators, panels, preferences, properties, result, retarget
+    from . import first, live, operators, panels, preferences, properties, result, retarget
 
-    for module in (properties, preferences, operators, panels, result, retarget, live):
+    for module in (properties, preferences, operators, first, panels, result, retarget, live):
         module.register()
 
 
 def unregister() -> None:
     """Stop what runs and take the classes away again."""
-    from . import live, operators, panels, preferences, properties, result, retarget
+    from . import first, live, operators, panels, preferences, properties, result, retarget
 
-    for module in (live, retarget, result, panels, operators, preferences, properties):
+    for module in (live, retarget, result, panels, first, operators, preferences, properties):
         module.unregister()

@@ -1,42 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find, install, start and stop the tracking backend; knows no bpy."""
+"""Find, start, stop and remove the tracking backend; knows no bpy."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from .child_process import IS_WINDOWS, LineReader
 from .shared.connection import default_state_directory
-
-Compute: TypeAlias = Literal["cpu", "cuda"]
-
-TORCH_INDEX: dict[tuple[str, Compute], str] = {
-    ("linux", "cpu"): "https://download.pytorch.org/whl/cpu",
-    ("win32", "cuda"): "https://download.pytorch.org/whl/cu130",
-}
-"""PyTorch's own package lists, where the build that is wanted is not the one on PyPI: there,
-Linux has the one with CUDA, Windows the one without, and macOS only one."""
-
-DOWNLOAD_SIZES: dict[tuple[str, Compute], str] = {
-    ("linux", "cpu"): "about 0.4 GB to download, 1.5 GB on disk",
-    ("linux", "cuda"): "about 3 GB to download, 7 GB on disk",
-    ("win32", "cpu"): "about 0.4 GB to download, 1.5 GB on disk",
-    ("win32", "cuda"): "about 3 GB to download, 6 GB on disk",
-    ("darwin", "cpu"): "about 0.3 GB to download, 1.2 GB on disk",
-}
-
-
-def download_size(compute: Compute) -> str:
-    """Return what an installation costs on this computer, in words."""
-    return DOWNLOAD_SIZES.get((sys.platform, compute), DOWNLOAD_SIZES["linux", compute])
 
 
 def environment_directory() -> Path:
@@ -151,41 +125,7 @@ def readable_roots() -> list[Path]:
     return [drive for drive in drives if drive.exists()]
 
 
-# ---- installing ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class InstallPlan:
-    """What to install, and where from."""
-
-    wheel: Path
-    """The backend's own wheel, which the add-on brings."""
-    python: Path
-    """The Python that makes the environment: 3.11 or newer."""
-    directory: Path
-    """The environment's folder; an earlier one there is replaced."""
-    compute: Compute = "cpu"
-    """Which build of PyTorch to take."""
-    wheel_folder: Path | None = None
-    """Install from this folder of wheels, without any network."""
-
-    def steps(self) -> list[tuple[str, list[str]]]:
-        """Return the commands to run in order, each with a title."""
-        python = str(environment_python(self.directory))
-        make = [str(self.python), "-m", "venv", "--clear", str(self.directory)]
-        install = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-        install += ["--progress-bar", "off"]
-        if self.wheel_folder is not None:
-            install += ["--no-index", "--find-links", str(self.wheel_folder)]
-        elif (sys.platform, self.compute) in TORCH_INDEX:
-            install += ["--extra-index-url", TORCH_INDEX[sys.platform, self.compute]]
-        check = [python, "-m", "backend", "--help"]
-        return [
-            ("Making an environment", make),
-            ("Downloading and installing", [*install, str(self.wheel)]),
-            ("Checking it", check),
-        ]
-
+# ---- what is installed -------------------------------------------------------------------
 
 INSTALLED_MARK = "mien-installed.txt"
 """File in the environment that says that all steps were done, and from which wheel."""
@@ -230,96 +170,3 @@ def remove_environment(directory: Path | None = None) -> None:
         f"The folder {directory} could not be removed ({reason}): close the programs that use "
         "it, then delete it."
     )
-
-
-class Installation:
-    """Runs an InstallPlan, one step at a time; call `poll` often."""
-
-    def __init__(self, plan: InstallPlan) -> None:
-        self.plan = plan
-        self.title = ""
-        self.error: str | None = None
-        self.is_finished = False
-        self.lines: deque[str] = deque(maxlen=400)
-        self._steps = deque(plan.steps())
-        self.n_steps = len(self._steps)
-        self._reader: LineReader | None = None
-        plan.directory.parent.mkdir(parents=True, exist_ok=True)
-        (plan.directory / INSTALLED_MARK).unlink(missing_ok=True)
-
-    @property
-    def step(self) -> int:
-        """Number of the current step, from 1."""
-        return self.n_steps - len(self._steps)
-
-    def poll(self) -> bool:
-        """Go on; returns whether there is something new to show."""
-        if self.is_finished:
-            return False
-        if self._reader is None:
-            return self._next()
-        status = self._reader.poll()
-        has_news = bool(self._reader.lines)
-        self.lines.extend(self._reader.lines)
-        self._reader.lines.clear()
-        if status is None:
-            return has_news
-        self._reader = None
-        if status != 0:
-            self._end(_readable_failure(self.title, status, list(self.lines)))
-            return True
-        return self._next()
-
-    def cancel(self) -> None:
-        """Stop; what was installed so far is no use and is deleted."""
-        if self.is_finished:
-            return
-        if self._reader is not None:
-            self._reader.stop(heeds_input=False)
-            self._reader = None
-        self._end("Cancelled.")
-        try:
-            remove_environment(self.plan.directory)
-        except BackendError as error:
-            self._end(f"Cancelled. {error}")
-
-    def _next(self) -> bool:
-        if not self._steps:
-            mark = self.plan.directory / INSTALLED_MARK
-            mark.write_text(self.plan.wheel.name + "\n", "utf-8")
-            self._end(None)
-            return True
-        self.title, command = self._steps.popleft()
-        try:
-            self._reader = LineReader(command)
-        except OSError as error:
-            self._end(f"{command[0]} cannot be started: {error}.")
-        return True
-
-    def _end(self, error: str | None) -> None:
-        self.error = error
-        self.is_finished = True
-
-
-_FAILURES = (
-    ("No space left", "The disk is full: make room, then try again."),
-    ("not enough space", "The disk is full: make room, then try again."),
-    ("Temporary failure in name resolution", "There is no network: check the connection."),
-    ("getaddrinfo failed", "There is no network: check the connection."),
-    ("Connection", "The download failed: check the connection, a proxy or a firewall."),
-    ("CERTIFICATE_VERIFY_FAILED", "A proxy or virus scanner breaks secure connections to PyPI."),
-    ("No module named venv", "This Python has no venv; on Debian: apt install python3-venv."),
-    ("ensurepip is not", "This Python has no ensurepip; on Debian: apt install python3-venv."),
-    ("No matching distribution", "A package is missing for this Python: choose 3.11 to 3.13."),
-    ("Permission", "A file may not be written: close programs that use it, check the rights."),
-)
-
-
-def _readable_failure(title: str, status: int, lines: list[str]) -> str:
-    text = "\n".join(lines[-60:])
-    for sign, advice in _FAILURES:
-        if sign in text:
-            return f"{title} failed. {advice}"
-    last = next((x for x in reversed(lines) if x.startswith(("ERROR", "Error"))), "")
-    last = last or (lines[-1] if lines else "it printed nothing")
-    return f"{title} failed ({status}): {last}"

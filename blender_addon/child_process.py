@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 IS_WINDOWS = sys.platform == "win32"
@@ -38,8 +38,10 @@ class LineReader:
     too: `python -m venv` runs ensurepip, pip runs builds, a backend runs workers.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Start the program. Raises OSError."""
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start the program, with further variables in its environment. Raises OSError."""
         self.command = list(command)
         self.lines: deque[str] = deque(maxlen=400)
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -48,7 +50,7 @@ class LineReader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=clean_environment(),
+            env=clean_environment() | dict(environment or {}),
             # The add-on's folder must not be importable there, whatever it holds.
             cwd=Path.home(),
             text=True,

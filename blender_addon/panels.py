@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import backend_process
-from .backend_process import BackendError
+from .first.panel import draw_backend, draw_device, draw_problem, draw_try_it
 from .rig_list import draw_rig
-from .runtime import preferences, runtime
+from .runtime import runtime
 from .scene.datablocks import find_object
 from .scene.footage import clip_size
 from .scene.material import (
@@ -41,7 +40,7 @@ class _TrackPanel(_Panel):
         run = runtime.run
         running = run is not None and not run.is_finished
 
-        _draw_backend(layout, context)
+        draw_backend(layout, context)
         column = layout.column()
         column.enabled = not running
         column.template_ID(settings, "clip", open="mien.open_clip")
@@ -79,28 +78,10 @@ class _TrackPanel(_Panel):
             row = layout.row()
             row.scale_y = 1.5
             row.operator("mien.track", icon="TRACKER")
+            if clip is None:
+                draw_try_it(layout, context)
+        draw_device(layout, context)
         _draw_outcome(layout, context)
-
-
-def _draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Say so at the top where there is no backend yet."""
-    addon = preferences(context)
-    if addon.mode != "LOCAL" or runtime.backend is not None:
-        return
-    installation = runtime.installation
-    if installation is not None and not installation.is_finished:
-        layout.progress(
-            factor=(installation.step - 0.5) / max(installation.n_steps, 1),
-            text=installation.title,
-        )
-        return
-    try:
-        backend_process.find_backend(bpy.path.abspath(addon.backend_path))
-    except BackendError as error:
-        box = layout.box()
-        draw_text(box, str(error), context, icon="ERROR")
-        box.operator("mien.install_backend", icon="IMPORT")
-        box.operator("mien.preferences", icon="PREFERENCES")
 
 
 def _draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -108,11 +89,8 @@ def _draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     if run is None or not run.is_finished:
         return
     if run.problem is not None:
-        box = layout.box()
-        draw_text(box, run.problem.message, context, icon="ERROR")
-        draw_text(box, run.problem.advice, context)
-        if run.problem.code in ("no_backend", "unauthorised", "missing_weights", "protocol"):
-            box.operator("mien.preferences", icon="PREFERENCES")
+        problem = run.problem
+        draw_problem(layout, context, problem.code, problem.message, problem.advice)
     elif run.phase == "cancelled":
         draw_text(layout, "Stopped. What had arrived stays in the scene.", context, icon="INFO")
     elif run.warning:

@@ -8,8 +8,15 @@ from bpy.props import EnumProperty, StringProperty
 
 from . import backend_process
 from .backend_process import BackendError
+from .first.facts import has_nvidia, is_outdated, known_device
+from .first.panel import draw_installation, draw_installation_failure, draw_problem
 from .runtime import runtime
 from .text import draw_text
+
+
+def _forget_device(self: MienPreferences, context: bpy.types.Context) -> None:
+    """Another backend may compute on something else."""
+    self.device = ""
 
 
 class MienPreferences(bpy.types.AddonPreferences):
@@ -24,12 +31,14 @@ class MienPreferences(bpy.types.AddonPreferences):
             ("CONNECT", "Connect", "Use a backend that runs already, here or elsewhere"),
         ),
         default="LOCAL",
+        update=_forget_device,
     )
     backend_path: StringProperty(
         name="Installed At",
         description="A mien program, a Python that has the backend, or the folder of its virtual "
         "environment; empty to use the one that Mien has installed, or the one on the PATH",
         subtype="FILE_PATH",
+        update=_forget_device,
     )
     python: StringProperty(
         name="Python",
@@ -45,6 +54,7 @@ class MienPreferences(bpy.types.AddonPreferences):
         name="Address",
         description="Address such as tcp://host:5555, or a connection file that the backend has "
         "written; empty for this user's own (mien serve)",
+        update=_forget_device,
     )
     token: StringProperty(
         name="Token", description="The token that goes with the address", subtype="PASSWORD"
@@ -56,6 +66,12 @@ class MienPreferences(bpy.types.AddonPreferences):
         name="Your Key File",
         description="Your own key file (mien serve --make-key FILE), where the server encrypts",
         subtype="FILE_PATH",
+    )
+
+    device: StringProperty(
+        name="Device",
+        description="What the backend has said that it computes on",
+        options={"HIDDEN"},
     )
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -83,41 +99,45 @@ class MienPreferences(bpy.types.AddonPreferences):
         except BackendError as error:
             draw_text(layout, str(error), context, icon="ERROR")
         box = layout.box()
-        installation = runtime.installation
-        if installation is not None and not installation.is_finished:
-            text = f"{installation.title} ({installation.step} of {installation.n_steps})"
-            box.progress(factor=(installation.step - 0.5) / max(installation.n_steps, 1), text=text)
-            for line in list(installation.lines)[-4:]:
+        if draw_installation(box, context):
+            for line in list(runtime.installation.lines)[-3:]:
                 draw_text(box, line, context)
-            box.operator("mien.cancel_install", icon="CANCEL")
             return
-        if installation is not None and installation.error:
-            draw_text(box, installation.error, context, icon="ERROR")
+        draw_installation_failure(box, context)
+        is_there = backend_process.is_installed()
+        if is_there and is_outdated():
+            text = "The installed backend is of another release of Mien: install it again."
+            draw_text(box, text, context, icon="ERROR")
         box.prop(self, "python")
         box.prop(self, "wheel_folder")
         row = box.row()
-        if backend_process.is_installed():
+        if is_there:
             row.operator("mien.install_backend", text="Install Again", icon="FILE_REFRESH")
             row.operator("mien.remove_backend", icon="TRASH")
         else:
             row.operator("mien.install_backend", icon="IMPORT")
 
     def _draw_check(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+        check = runtime.check
+        device = known_device(context)
+        if check is not None and not check.is_finished:
+            draw_text(layout, "Waiting for the backend", context, icon="TIME")
+        elif check is not None and check.problem is not None:
+            problem = check.problem
+            draw_problem(layout, context, problem.code, problem.message, problem.advice)
+        elif device:
+            draw_text(layout, f"The backend works, on {device}.", context, icon="CHECKMARK")
+            if self.mode == "LOCAL" and "CPU" in device and has_nvidia():
+                text = (
+                    "Blender draws with an NVIDIA card, which the backend does not use: choose "
+                    "NVIDIA GPU in Install Again."
+                )
+                draw_text(layout, text, context, icon="INFO")
         row = layout.row()
         row.operator("mien.check_backend", icon="FILE_REFRESH")
         if runtime.backend is not None:
             row.operator("mien.stop_backend", icon="CANCEL")
-        check = runtime.check
-        if check is None:
-            return
-        if not check.is_finished:
-            draw_text(layout, "Waiting for the backend", context, icon="TIME")
-        elif check.problem is not None:
-            draw_text(layout, check.problem.message, context, icon="ERROR")
-            draw_text(layout, check.problem.advice, context)
-        else:
-            devices = ", ".join(check.devices) or "its default device"
-            draw_text(layout, f"The backend works, on {devices}.", context, icon="CHECKMARK")
+        row.operator("mien.copy_report", icon="COPYDOWN")
 
 
 def register() -> None:

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import atexit
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
 
 from . import backend_process
-from .backend_process import BackendError, BackendProcess, Installation
+from .backend_process import BackendError, BackendProcess
 from .client import Endpoint
 
 if TYPE_CHECKING:
+    from .first.installing import Installation
     from .operators.track import TrackRun
 
 
@@ -30,6 +31,8 @@ class Runtime:
     """The installation that runs, or the last one."""
     check: Any = None
     """The connection test that runs, or the last one."""
+    last_log: list[str] = field(default_factory=list)
+    """The last lines of the backend that ran before."""
 
 
 runtime = Runtime()
@@ -48,7 +51,7 @@ def ensure_backend(settings: Any) -> Endpoint:
     if settings.mode == "CONNECT":
         return endpoint_of(settings)
     if runtime.backend is not None and not runtime.backend.is_running:
-        runtime.backend = None
+        runtime.last_log, runtime.backend = runtime.backend.log, None
     if runtime.backend is None:
         command = backend_process.find_backend(settings.backend_path)
         runtime.backend = BackendProcess(
@@ -82,6 +85,7 @@ def stop_backend() -> None:
     backend, runtime.backend = runtime.backend, None
     if backend is not None:
         backend.stop()
+        runtime.last_log = backend.log
     atexit.unregister(stop_backend)
 
 

@@ -10,22 +10,17 @@ import bpy
 from bpy.props import EnumProperty
 
 from .. import backend_process
-from ..backend_process import BackendError, Installation, InstallPlan
+from ..backend_process import BackendError
 from ..client import JobClient
+from ..first.facts import backend_wheel, graphics_card, has_nvidia
+from ..first.installing import Installation, InstallPlan, wheels_in, why_not
+from ..first.sizes import install_size, lack_of_space, size_text
 from ..runtime import ensure_backend, preferences, redraw, runtime, stop_backend
 from ..shared.messages import DiagnosticJob
 from ..shot import ShotReceiver
 from ..text import draw_text
 
 POLL_S = 0.25
-
-
-def backend_wheel() -> Path:
-    """Return the backend's wheel inside the add-on. Raises `BackendError`."""
-    wheels = sorted((Path(__file__).parents[1] / "backend_wheel").glob("mien-*.whl"))
-    if not wheels:
-        raise BackendError("This add-on was built without the backend: install the released zip.")
-    return wheels[-1]
 
 
 def installation_python(chosen: str) -> Path:
@@ -40,7 +35,12 @@ def poll_installation() -> float | None:
         return None
     if installation.poll():
         redraw()
-    return None if installation.is_finished else POLL_S
+    if not installation.is_finished:
+        return POLL_S
+    if installation.error is None:
+        # Whoever has installed it wants to know whether it works, and on what.
+        start_check()
+    return None
 
 
 def poll_check() -> float | None:
@@ -50,7 +50,22 @@ def poll_check() -> float | None:
         return None
     check.poll()
     redraw()
-    return None if check.is_finished else POLL_S
+    if not check.is_finished:
+        return POLL_S
+    if check.device:
+        preferences().device = check.device
+    return None
+
+
+def start_check() -> None:
+    """Run a small job at the backend, which names its device. Raises `BackendError`."""
+    if runtime.check is not None:
+        runtime.check.close()
+    endpoint = ensure_backend(preferences())
+    job = DiagnosticJob(steps=2, size=8, name_device=True)
+    runtime.check = JobClient(endpoint, job, ShotReceiver((1, 1)), connect_timeout_s=60.0)
+    if not bpy.app.timers.is_registered(poll_check):
+        bpy.app.timers.register(poll_check, persistent=True)
 
 
 class MIEN_OT_install_backend(bpy.types.Operator):
@@ -69,7 +84,9 @@ class MIEN_OT_install_backend(bpy.types.Operator):
     )
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask first."""
+        """Ask first, with the kind that suits this computer chosen."""
+        if not self.properties.is_property_set("compute"):
+            self.compute = "cuda" if has_nvidia() and sys.platform != "darwin" else "cpu"
         return context.window_manager.invoke_props_dialog(
             self, width=460, title="Install the Mien Backend?", confirm_text="Install"
         )
@@ -77,18 +94,30 @@ class MIEN_OT_install_backend(bpy.types.Operator):
     def draw(self, context: bpy.types.Context) -> None:
         """Say what happens, before the user agrees."""
         layout = self.layout
+        problem = why_not()
+        if problem:
+            draw_text(layout, problem, context, icon="ERROR")
+            return
         offline = preferences(context).wheel_folder
+        card = graphics_card()
+        if card:
+            layout.label(text=f"Graphics card: {card}", icon="INFO")
         if sys.platform != "darwin":
             layout.prop(self, "compute", expand=True)
-        size = backend_process.download_size(self.compute)
+        size, folder = install_size(self.compute), backend_process.environment_directory()
         lines = [
-            f"From the folder {offline}." if offline else f"{size[0].upper()}{size[1:]}.",
-            "" if offline else "From the Python Package Index (pypi.org) and pytorch.org.",
-            f"To {backend_process.environment_directory()}",
+            size_text(size, bool(offline)),
+            f"From the folder {offline}."
+            if offline
+            else "From the Python Package Index (pypi.org) and pytorch.org.",
+            f"To {folder}",
             "Nothing outside of this folder is changed; Remove deletes it.",
         ]
-        for line in filter(None, lines):
+        for line in lines:
             layout.label(text=line)
+        lack = lack_of_space(size, folder, bool(offline))
+        if lack:
+            draw_text(layout, lack, context, icon="ERROR")
         if not offline and not bpy.app.online_access:
             draw_text(layout, ONLINE_ACCESS, context, icon="ERROR")
 
@@ -104,6 +133,13 @@ class MIEN_OT_install_backend(bpy.types.Operator):
             return {"CANCELLED"}
         try:
             wheel = backend_wheel()
+            problem = why_not() or lack_of_space(
+                install_size(self.compute), backend_process.environment_directory(), bool(folder)
+            )
+            if problem:
+                raise BackendError(problem)
+            if folder:
+                wheels_in(Path(folder))
         except BackendError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -172,17 +208,11 @@ class MIEN_OT_check_backend(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the test."""
-        if runtime.check is not None:
-            runtime.check.close()
         try:
-            endpoint = ensure_backend(preferences(context))
+            start_check()
         except BackendError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        job = DiagnosticJob(steps=2, size=8)
-        runtime.check = JobClient(endpoint, job, ShotReceiver((1, 1)), connect_timeout_s=60.0)
-        if not bpy.app.timers.is_registered(poll_check):
-            bpy.app.timers.register(poll_check, persistent=True)
         return {"FINISHED"}
 
 

@@ -84,7 +84,7 @@ def start_installation(module: ModuleType, folder: Path, stubborn: str) -> tuple
 def test_cancel_ends_what_the_program_has_started(
     addon: Addon, tmp_path: Path, stubborn: str
 ) -> None:
-    installation, writer = start_installation(addon("backend_process"), tmp_path, stubborn)
+    installation, writer = start_installation(addon("first.installing"), tmp_path, stubborn)
     try:
         installation.cancel()  # type: ignore[attr-defined]
         assert not is_running(writer)
@@ -112,7 +112,7 @@ def test_stop_reaches_those_whose_parent_has_died(addon: Addon, tmp_path: Path) 
 def test_folder_that_stays_is_named(
     addon: Addon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = addon("backend_process")
+    module, installing = addon("backend_process"), addon("first.installing")
     monkeypatch.setattr(module, "REMOVAL_PAUSE_S", 0.0)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -121,8 +121,8 @@ def test_folder_that_stays_is_named(
     directory.symlink_to(elsewhere)
     with pytest.raises(module.BackendError, match=f"{directory} could not be removed"):
         module.remove_environment(directory)
-    installation = module.Installation(
-        module.InstallPlan(wheel=tmp_path / "x.whl", python=tmp_path / "p", directory=directory)
+    installation = installing.Installation(
+        installing.InstallPlan(wheel=tmp_path / "x.whl", python=tmp_path / "p", directory=directory)
     )
     installation.cancel()
     assert installation.error.startswith(f"Cancelled. The folder {directory} could not be removed")

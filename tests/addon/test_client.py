@@ -76,7 +76,15 @@ def test_runs_a_job_to_its_end(addon: Addon, submit: Any) -> None:
     assert client.phase == "connecting"
     run(client)
     assert client.phase == "done" and client.problem is None
-    assert client.devices and client.receiver.progress is not None
+    assert client.device == "" and client.receiver.progress is not None
+
+
+def test_names_the_device(addon: Addon, submit: Any) -> None:
+    job = addon("shared.messages").DiagnosticJob(steps=1, size=8, name_device=True)
+    client = submit(job)
+    run(client)
+    assert "CPU" in client.device
+    assert addon("client").JobClient.last_device == client.device
 
 
 def test_cancels_a_running_job(addon: Addon, submit: Any) -> None:

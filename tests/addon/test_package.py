@@ -16,6 +16,7 @@ import build_addon
 REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / ".cache" / "wheels"
 WITHOUT_BPY = ("shot", "client", "backend_process", "shared.session", "shared.conventions")
+WITHOUT_BPY += ("first.installing", "first.report", "first.sample")
 
 
 @pytest.fixture(scope="module")

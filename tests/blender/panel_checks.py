@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +20,28 @@ from tracking_checks import MODULE, _mien, _wait
 import __main__
 
 
-def _texts(entry: Any) -> list[str]:
+def texts_of(entry: Any) -> list[str]:
+    """Return all texts of an introspected layout."""
     if isinstance(entry, dict):
         own = [entry["draw_string"]] if entry.get("draw_string") else []
-        return own + _texts(entry.get("items", []))
-    return [text for item in entry for text in _texts(item)]
+        return own + texts_of(entry.get("items", []))
+    return [text for item in entry for text in texts_of(item)]
+
+
+def in_layout(states: Callable[[Any], Any]) -> None:
+    """Call a function with a real layout, answer what it returns, and end the process."""
+
+    def in_menu(menu: Any, context: Any) -> None:
+        # Whatever leaves this function ends in a crash.
+        try:
+            __main__.answer(states(menu.layout))
+            bpy.ops.preferences.addon_disable(module=MODULE)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    bpy.context.window_manager.popup_menu(in_menu, title="Mien")
 
 
 def draw(track: str, clip: str, folder: str) -> None:
@@ -36,7 +54,7 @@ def draw(track: str, clip: str, folder: str) -> None:
     def drawn(layout: Any, panel: Any) -> str:
         box = layout.box()
         panel.draw(SimpleNamespace(layout=box), bpy.context)
-        texts = _texts(box.introspect())
+        texts = texts_of(box.introspect())
         layout.label(text="-")
         return " ".join(texts)
 
@@ -78,16 +96,6 @@ def draw(track: str, clip: str, folder: str) -> None:
     def _preferences(layout: Any) -> str:
         box = layout.box()
         preferences.draw_in(box, bpy.context)
-        return " ".join(_texts(box.introspect()))
+        return " ".join(texts_of(box.introspect()))
 
-    def in_menu(menu: Any, context: Any) -> None:
-        # Whatever leaves this function ends in a crash.
-        try:
-            __main__.answer(states(menu.layout))
-            bpy.ops.preferences.addon_disable(module=MODULE)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-
-    bpy.context.window_manager.popup_menu(in_menu, title="Mien")
+    in_layout(states)

@@ -128,7 +128,7 @@ def local_backend(python: str) -> dict[str, Any]:
     _wait(lambda: poll() is None)
     check, backend = runtime.check, runtime.backend
     problem = None if check.problem is None else check.problem.message
-    result = {"phase": check.phase, "problem": problem, "devices": list(check.devices)}
+    result = {"phase": check.phase, "problem": problem, "device": check.device}
     mode = backend.connection_file.stat().st_mode & 0o777
     bpy.ops.mien.stop_backend()
     result |= {"mode": mode, "runs_on": backend.is_running}

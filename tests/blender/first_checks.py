@@ -1,0 +1,111 @@
+"""Checks of the first minute, run inside Blender: installing, the sample, the report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import bpy
+from panel_checks import in_layout, texts_of
+from tracking_checks import MODULE, _mien, _wait
+
+
+def _preferences() -> Any:
+    return bpy.context.preferences.addons[MODULE].preferences
+
+
+def _told(operator: Any, **properties: Any) -> str:
+    try:
+        operator(**properties)
+    except RuntimeError as error:
+        return str(error)
+    raise AssertionError("it was not refused")
+
+
+def try_it(python: str) -> dict[str, Any]:
+    """Press Try It in a fresh file, with a backend that Blender starts."""
+    preferences = _preferences()
+    preferences.mode, preferences.backend_path = "LOCAL", python
+    scene = bpy.context.scene
+    old = bpy.data.collections.new("Somebody else")
+    scene.mien.collection, scene.mien.use_range = old, True
+    began = time.monotonic()
+    assert bpy.ops.mien.try_it(quality="preview") == {"FINISHED"}
+    seconds = time.monotonic() - began
+    run = _mien("runtime").runtime.run
+    collection = scene.mien.collection
+    rig = next(o for o in collection.objects if o.type == "ARMATURE")
+    first, last = rig.animation_data.action.frame_range
+    result = {
+        "seconds": seconds,
+        "phase": run.phase,
+        "problem": None if run.problem is None else run.problem.message,
+        "clip": Path(scene.mien.clip.filepath).name,
+        "is_new": collection != old,
+        "frames": [int(first), int(last)],
+        "device": _mien("first.facts").known_device(bpy.context),
+        "report": _mien("first.facts").full_report(bpy.context),
+        "home": str(Path.home()),
+    }
+    bpy.ops.mien.stop_backend()
+    after = _mien("first.facts").full_report(bpy.context)
+    return result | {"report_after": after}
+
+
+def refusals(folder: str) -> dict[str, Any]:
+    """What is said where the sample or the installation cannot be had."""
+    preferences = _preferences()
+    preferences.mode, preferences.address = "CONNECT", "tcp://render.example:5555"
+    preferences.token = "s3cret-token"
+    told = {"elsewhere": _told(bpy.ops.mien.try_it)}
+    told["report"] = _mien("first.facts").full_report(bpy.context)
+    preferences.mode, preferences.wheel_folder = "LOCAL", str(Path(folder) / "missing")
+    told["no folder"] = _told(bpy.ops.mien.install_backend)
+    preferences.wheel_folder = folder
+    told["no wheels"] = _told(bpy.ops.mien.install_backend)
+    preferences.wheel_folder = ""
+    if not bpy.app.online_access:
+        told["offline"] = _told(bpy.ops.mien.install_backend)
+    return told
+
+
+def installation(folder: str, python: str) -> None:
+    """Install from a folder that lacks what is needed, and draw what is said; answers itself."""
+    preferences = _preferences()
+    preferences.mode, preferences.wheel_folder, preferences.python = "LOCAL", folder, python
+    preferences.backend_path = ""
+    runtime, poll = _mien("runtime").runtime, _mien("operators.backend").poll_installation
+    panels = _mien("panels")
+
+    def states(layout: Any) -> dict[str, Any]:
+        def drawn(draw: Any) -> str:
+            box = layout.box()
+            draw(box)
+            texts = " ".join(texts_of(box.introspect()))
+            layout.label(text="-")
+            return texts
+
+        def panel(box: Any) -> None:
+            panels.MIEN_PT_track_view3d.draw(SimpleNamespace(layout=box), bpy.context)
+
+        def in_preferences(box: Any) -> None:
+            preferences.draw_in(box, bpy.context)
+
+        found: dict[str, Any] = {"before": drawn(panel)}
+        assert bpy.ops.mien.install_backend() == {"FINISHED"}
+        poll()
+        found["while"], found["while, preferences"] = drawn(panel), drawn(in_preferences)
+        _wait(lambda: poll() is None)
+        found["after"], found["after, preferences"] = drawn(panel), drawn(in_preferences)
+        found["error"] = runtime.installation.error
+        found["report"] = _mien("first.facts").full_report(bpy.context)
+        preferences.device = "A Device"
+        found["device"] = drawn(panel)
+        preferences.mode = "CONNECT"
+        found["forgotten"] = drawn(panel)
+        bpy.ops.mien.remove_backend()
+        return found
+
+    in_layout(states)
