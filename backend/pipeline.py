@@ -37,6 +37,7 @@ from backend.stages import (
     join_previews,
     observe_frames,
     pose_frames,
+    subject_tracker,
 )
 from backend.track import Track
 from backend.views import Stacked, View, camera_results, stack
@@ -81,7 +82,7 @@ def run_track(
 
     start = torch.zeros(head.n_identity) if identity is None else torch.from_numpy(identity)
     report.result(model_result(head, start.to(device), is_final=False))
-    tracker = FaceTracker(detector, settings.subject, looks)
+    tracker = subject_tracker(footage, detector, settings, looks)
     shot = observe_frames(footage, head, tracker, settings, report, identity)
     if not shot.found.any():
         raise NoFaceError(

@@ -74,7 +74,10 @@ class TrackSettings(LensSettings):
     person: Annotated[Path | None, tyro.conf.arg(name="identity", metavar="PERSON.npz")] = None
     """Keep the face of this person, whom `mien identity` has built."""
     subject: Annotated[Point | None, tyro.conf.arg(metavar="X,Y")] = None
-    """A pixel on the wanted person in the first frame; the largest face where not given."""
+    """A pixel on the wanted person in the first frame, or in --subject-frame; the largest face
+    where not given."""
+    subject_frame: Annotated[int | None, tyro.conf.arg(metavar="FRAME")] = None
+    """Frame that --subject is a pixel of, counted from 0; it need not be in the range."""
     texture_size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 2048
     """Side of the square texture in pixels; 0 for no texture."""
     device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"

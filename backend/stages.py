@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from backend.bake.visibility import VISIBLE, as_u8, soft_vertex_visibility
 from backend.detect import FaceLandmarks, FaceTracker
+from backend.detect.protocol import FaceDetector
+from backend.detect.window_detector import Quality
 from backend.errors import BadInputError, CancelledError
 from backend.events import FrameMotion, frame_result
 from backend.fit import FitSettings, FrameFit, ShotFit, fit_frame
-from backend.footage import Footage
+from backend.footage import Footage, open_footage
 from backend.head import Head
 from backend.head.landmarks import layout as landmark_layout
 from backend.settings import TrackSettings, known_focal_px
@@ -23,6 +25,10 @@ from shared.messages import Event, FrameResult, Progress
 
 LAYOUT = "dense320"
 """The landmarks that the detector gives and the fit takes."""
+
+
+LEARNED_FRAMES = 12
+"""Frames in which the looks of a person are learned who was pointed at."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,28 @@ def fit_settings(settings: TrackSettings, image_size: tuple[int, int]) -> FitSet
     )
 
 
+def subject_tracker(
+    footage: Footage, detector: FaceDetector, settings: TrackSettings, quality: Quality
+) -> FaceTracker:
+    """What follows the person whom the settings ask for.
+
+    Where they were pointed at in a frame of their own, their looks are learned there first, so that
+    they are found before it too. Raises `BadInputError` where nobody is there.
+    """
+    place, frame = settings.subject, settings.subject_frame
+    if frame is None:
+        return FaceTracker(detector, place, quality)
+    if place is None:
+        raise BadInputError("--subject-frame goes with --subject, a pixel on the person there.")
+    tracker = FaceTracker(detector, None, quality)
+    shown = open_footage(footage.path, start=frame, end=frame + LEARNED_FRAMES - 1)
+    if not tracker.meet((frame.image for frame in shown), place):
+        raise BadInputError(
+            f"{footage.path}: there is no face at {place[0]:.0f}, {place[1]:.0f} in frame {frame}."
+        )
+    return tracker
+
+
 def observe_frames(
     footage: Footage,
     head: Head,
@@ -123,7 +151,10 @@ def observe_frames(
         face_shape = head.template.new_tensor(identity)
     report.progress("detect", 0.0)
     for frame in footage:
-        face = tracker.step(frame.image)
+        face = None
+        if settings.subject is not None and frame.index == settings.subject_frame:
+            face = tracker.pick(frame.image, settings.subject)
+        face = face or tracker.step(frame.image)
         faces.append(face or none)
         found.append(face is not None)
         index.append(frame.index)

@@ -14,6 +14,7 @@ from .jobs import DiagnosticJob as DiagnosticJob
 from .jobs import ExpressionLimit as ExpressionLimit
 from .jobs import Job as Job
 from .jobs import Lens as Lens
+from .jobs import PeopleJob as PeopleJob
 from .jobs import PinnedPoint as PinnedPoint
 from .jobs import RefineJob as RefineJob
 from .jobs import RigCamera as RigCamera
@@ -37,6 +38,7 @@ from .results import JobDone as JobDone
 from .results import JobFailed as JobFailed
 from .results import JobResult as JobResult
 from .results import ModelResult as ModelResult
+from .results import PersonResult as PersonResult
 from .results import Progress as Progress
 from .results import TextureResult as TextureResult
 
@@ -185,6 +187,7 @@ SERVER_MESSAGES: tuple[type[Message], ...] = (
     FrameResult,
     TextureResult,
     CameraResult,
+    PersonResult,
     DiagnosticResult,
     JobDone,
     JobFailed,

@@ -171,6 +171,28 @@ class CameraResult(JobResult, frozen=True, kw_only=True, eq=False, tag="camera_r
     """Standard deviation of each in pixels; NaN where there is none, infinite under a mask."""
 
 
+class PersonResult(JobResult, frozen=True, kw_only=True, eq=False, tag="person_result"):
+    """One of the people of a clip, those seen longest and largest first. Since 1.2."""
+
+    number: Count
+    """Which person, counted from 0."""
+
+    frame_index: Count
+    """Frame in which they are seen best."""
+
+    place: tuple[float, float]
+    """Pixel (x, y) in the middle of their face there: what a TrackJob takes as `subject`."""
+
+    frames: Annotated[NDArray[np.int64], ArraySpec("i8", ("K",))]
+    """Frames in which they were found, of those that were looked at, ascending."""
+
+    boxes: Annotated[Float32s, ArraySpec("f4", ("K", 4))]
+    """Left, top, right and bottom of the face in each of them, pixels."""
+
+    picture: Annotated[NDArray[np.uint8], ArraySpec("u1", ("A", "A", 3))]
+    """sRGB picture of the face where it is seen best, first row at the top."""
+
+
 class DiagnosticResult(JobResult, frozen=True, kw_only=True, eq=False, tag="diagnostic_result"):
     """One step of a DiagnosticJob."""
 
@@ -200,6 +222,9 @@ class JobDone(JobResult, frozen=True, kw_only=True, eq=False, tag="job_done"):
     """Standard deviation of the solved focal length in per cent; None where it was given. Since
     1.1."""
 
+    distortion: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """K1, K2, K3 of the lens, as Blender's movie clip has them (polynomial). Since 1.2."""
+
     near_ms: float | None = None
     """Milliseconds of a refine job's solve about the changed pins. Since 1.1."""
 
@@ -226,6 +251,12 @@ class JobCancelled(JobResult, frozen=True, kw_only=True, tag="job_cancelled"):
 
 
 Event: TypeAlias = (
-    Progress | ModelResult | FrameResult | TextureResult | CameraResult | DiagnosticResult
+    Progress
+    | ModelResult
+    | FrameResult
+    | TextureResult
+    | CameraResult
+    | PersonResult
+    | DiagnosticResult
 )
 """What a job reports while it runs."""

@@ -79,6 +79,7 @@ def track_on_server(
         focal_mode="solve" if focal_px is None else "fixed",
         focal_px=focal_px,
         subject=settings.subject,
+        subject_frame=settings.subject_frame,
         texture_size=settings.texture_size,
         lens=Lens(
             principal_point=settings.principal_point,

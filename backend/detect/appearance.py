@@ -126,6 +126,12 @@ class AppearanceMemory:
         s = self.settings
         return float(np.clip(s.steadiness * self.spread, s.strict, s.same))
 
+    @property
+    def mean(self) -> Look:
+        """What is remembered."""
+        assert self._mean is not None, "nothing was learned yet"
+        return self._mean
+
     def distance(self, look: Look) -> float:
         """How far a look is from the remembered one."""
         assert self._mean is not None, "nothing was learned yet"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -103,6 +103,47 @@ class FaceTracker:
             return None
         self._take(image, face)
         return face
+
+    def pick(self, image: NDArray[np.uint8], place: tuple[float, float]) -> FaceLandmarks | None:
+        """The face at a place (x, y) px of the next frame, whoever was followed before.
+
+        None, and nothing is changed, where there is no face as near as its own size.
+        """
+        near = [
+            face
+            for face in self.detector.find(image, self.settings.max_faces, self.quality)
+            if self.detector.is_face(face)
+            and _distance_to(place)(face) < roi(face.landmarks_2d).side
+        ]
+        if not near:
+            return None
+        face = min(near, key=_distance_to(place))
+        self._is_cut(image)
+        if self._last is None or self._away(roi(face.landmarks_2d)) > self.settings.jump:
+            self._last, self._velocity = None, np.zeros(2)
+        self._take(image, face)
+        self._before = image
+        return face
+
+    def meet(self, images: Iterable[NDArray[np.uint8]], place: tuple[float, float]) -> bool:
+        """Learn what the person looks like who is at a place (x, y) px of the first of some frames.
+
+        The frames follow one another, and may come from anywhere in the clip: afterwards only who
+        looks alike is followed. Returns False, and has learned nothing, where nobody is there.
+        """
+        other = FaceTracker(self.detector, None, self.quality, self.settings)
+        for number, image in enumerate(images):
+            if number > 0:
+                other.step(image)
+            elif other.pick(image, place) is None:
+                return False
+        memory, look = other.memory, other._look
+        if look is None:
+            return False
+        while not memory.is_mature:
+            memory.learn(look)
+        self.memory = memory
+        return True
 
     def _follow(self, image: NDArray[np.uint8]) -> FaceLandmarks | None:
         if self._window is None:

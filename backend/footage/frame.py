@@ -44,7 +44,33 @@ class Footage(ABC):
     def __iter__(self) -> Iterator[Frame]:
         """Decode from the first frame of the range on; raises `FootageError`."""
 
+    def frame_numbers(self) -> list[int]:
+        """Numbers of the frames, ascending; decodes all of them where nothing else tells."""
+        return [frame.index for frame in self]
+
+    def part(self, start: int, end: int) -> Footage:
+        """The frames numbered `start` to `end`, both included, without opening the file again."""
+        return _Part(self, start, end)
+
     def warn(self, message: str) -> None:
         """Add `message` to the warnings, once."""
         if message not in self.warnings:
             self.warnings.append(message)
+
+
+class _Part(Footage):
+    """A part of footage that must be read from its beginning."""
+
+    def __init__(self, whole: Footage, start: int, end: int) -> None:
+        self._whole, self._range = whole, (start, end)
+        self.path, self.image_size = whole.path, whole.image_size
+        self.frame_rate, self.warnings = whole.frame_rate, []
+        self.n_frames = max(end - start + 1, 0)
+
+    def __iter__(self) -> Iterator[Frame]:
+        start, end = self._range
+        for frame in self._whole:
+            if frame.index > end:
+                return
+            if frame.index >= start:
+                yield frame

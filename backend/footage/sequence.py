@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -55,6 +56,18 @@ class ImageSequence(Footage):
         self.n_frames = len(self._files)
         image, _ = read_picture(self._files[min(self._files)], max_pixels)
         self.image_size = (image.shape[1], image.shape[0])
+
+    def frame_numbers(self) -> list[int]:
+        """Numbers of the frames, ascending."""
+        return list(self._files)
+
+    def part(self, start: int, end: int) -> Footage:
+        """The frames numbered `start` to `end`, both included, without listing them again."""
+        chosen = copy.copy(self)
+        chosen.warnings = []
+        chosen._files = {i: file for i, file in self._files.items() if start <= i <= end}
+        chosen.n_frames = len(chosen._files)
+        return chosen
 
     def __iter__(self) -> Iterator[Frame]:
         for index, file in self._files.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -140,7 +141,21 @@ class VideoClip(Footage):
             )
         return tuple(numbers)
 
+    def frame_numbers(self) -> list[int]:
+        """Numbers of the frames, ascending."""
+        return list(self._index_of.values())
+
+    def part(self, start: int, end: int) -> Footage:
+        """The frames numbered `start` to `end`, both included, without opening the file again."""
+        chosen = copy.copy(self)
+        chosen.warnings = []
+        chosen._index_of = {t: i for t, i in self._index_of.items() if start <= i <= end}
+        chosen.n_frames = len(chosen._index_of)
+        return chosen
+
     def __iter__(self) -> Iterator[Frame]:
+        if not self._index_of:
+            return
         first_pts, last_pts = min(self._index_of), max(self._index_of)
         seen: set[int] = set()
         damaged, decoded = 0, 0

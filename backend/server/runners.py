@@ -17,6 +17,7 @@ from shared.messages import (
     Event,
     Job,
     JobDone,
+    PeopleJob,
     Progress,
     RefineJob,
     TrackJob,
@@ -53,6 +54,7 @@ Runner: TypeAlias = Callable[[Job, JobContext], JobDone]
 RUNNERS: dict[str, str] = {
     tag_of(TrackJob): "backend.server.track_job:run_track_job",
     tag_of(RefineJob): "backend.server.refine_job:run_refine_job",
+    tag_of(PeopleJob): "backend.server.people_job:run_people_job",
     tag_of(DiagnosticJob): "backend.server.runners:run_diagnostic_job",
 }
 """Dotted name of the runner of each kind of job, imported when the first such job arrives."""
@@ -63,6 +65,8 @@ def paths_of(job: Job) -> list[str]:
     if isinstance(job, TrackJob):
         paths = [job.clip, *(camera.clip for camera in job.cameras)]
         return paths + [path for path in (job.constraints.mask, job.person) if path]
+    if isinstance(job, PeopleJob):
+        return [job.clip]
     if isinstance(job, RefineJob):
         mask = "" if job.constraints is None else job.constraints.mask
         return [path for path in (job.track, mask) if path]

@@ -35,6 +35,7 @@ def run_track_job(job: Job, context: JobContext) -> JobDone:
         distortion=job.lens.distortion if any(job.lens.distortion) else None,
         person=resolved(job.person) if job.person else None,
         subject=job.subject,
+        subject_frame=job.subject_frame,
         texture_size=job.texture_size,
         device=context.device,
     )
@@ -50,6 +51,7 @@ def run_track_job(job: Job, context: JobContext) -> JobDone:
         frame_rate=(footage.frame_rate.numerator, footage.frame_rate.denominator),
         n_frames=len(track.frame_index),
         K=track.K[0],
+        distortion=job.lens.distortion,
         focal_sd_percent=float(track.focal_sd_percent[0]) if track.focal_sd_percent.size else None,
     )
 

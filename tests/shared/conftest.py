@@ -30,6 +30,8 @@ SCALARS: dict[str, Any] = {
     "fraction": 0.25,
     "image_size": (1920, 1080),
     "frame_rate": (30000, 1001),
+    "place": (12.5, 20.0),
+    "distortion": (-0.1, 0.02, 0.0),
     "devices": ["cpu", "cuda:0"],
     "number": 1,
     "clip": "/clips/b.mp4",
@@ -41,6 +43,7 @@ SCALARS: dict[str, Any] = {
         clip="/clips/a.mp4",
         start=3,
         subject=(10.0, 20.5),
+        subject_frame=7,
         focal_px=900.0,
         lens=m.Lens(principal_point=(960.5, 540.0), distortion=(-0.1, 0.02, 0.0), zoom=True),
         constraints=m.ShotConstraints(
@@ -64,7 +67,7 @@ SCALARS: dict[str, Any] = {
     ),
 }
 SIZES = {"N": 7, "E": 2, "I": 5, "T": 4, "J": 4, "L": 6, "H": 3, "W": 5, "S": 3,
-         "A": 4, "B": 2, "C": 9, "F": 3}  # fmt: skip
+         "A": 4, "B": 2, "C": 9, "F": 3, "K": 6}  # fmt: skip
 
 
 def make_message(message_type: type[m.Message], seed: int = 0) -> m.Message:

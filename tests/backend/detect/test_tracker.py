@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from backend.detect import DenseDetector, FaceTracker
 from backend.detect.appearance import AppearanceMemory, describe, distance
+from backend.detect.people import find_people
 from backend.detect.windows import roi
-from backend.footage import open_footage
+from backend.footage import Frame, open_footage
 from backend.samples import PERFORMANCE
 
 SIZE = (480, 320)
@@ -189,3 +190,69 @@ def test_looks_tell_people_apart(
     assert memory.distance(looks[1][1]) > memory.settings.same
     assert distance(looks[0][0], looks[0][0]) == pytest.approx(0, abs=1e-5)
     assert distance(looks[0][0], looks[1][1]) == pytest.approx(distance(looks[1][1], looks[0][0]))
+
+
+@pytest.mark.parametrize("wanted", ["astronaut", "actor"])
+def test_who_was_pointed_at_later_is_followed_from_the_start(
+    detector: DenseDetector, astronaut: CutOut, actor: CutOut, room: NDArray[np.uint8], wanted: str
+) -> None:
+    """Someone is pointed at after the two have crossed; before that they are the same one too."""
+    ways = list(_crossing())
+    frames = [_show(room, (astronaut, one), (actor, other)) for one, other in ways]
+    own = [way[wanted == "actor"] for way in ways]
+    pointed = 20
+    tracker = FaceTracker(detector)
+    assert tracker.meet(frames[pointed:], own[pointed])
+    places = []
+    for number, frame in enumerate(frames):
+        face = tracker.pick(frame, own[number]) if number == pointed else tracker.step(frame)
+        window = None if face is None else roi(face.landmarks_2d)
+        places.append(None if window is None else (window.x, window.y))
+    assert places[0] is not None and places[pointed] is not None and places[-1] is not None
+    for number, (place, way) in enumerate(zip(places, own, strict=True)):
+        if place is not None:
+            assert np.hypot(*np.subtract(place, way)) < 20, number
+    assert sum(place is not None for place in places) >= 17
+
+
+def test_nobody_is_where_the_pointer_was(
+    detector: DenseDetector, actor: CutOut, room: NDArray[np.uint8]
+) -> None:
+    tracker = FaceTracker(detector)
+    frame = _show(room, (actor, (120, 170)))
+    assert not tracker.meet([frame], (440, 40))
+    assert tracker.pick(frame, (440, 40)) is None
+    # Nothing was learned, and nothing is followed: the largest face is, as ever.
+    assert not tracker.memory.count and _place(tracker, frame) is not None
+
+
+def test_the_people_of_a_clip(
+    detector: DenseDetector, astronaut: CutOut, actor: CutOut, room: NDArray[np.uint8]
+) -> None:
+    """Two who cross, one of whom leaves, over a cut to another place: they are two."""
+    other = cv2.resize(255 - skimage.data.rocket(), SIZE)
+    frames, truth = [], []
+    for number, (one, two) in enumerate(list(_crossing())[::4]):
+        frames.append(_show(room, (astronaut, one), (actor, two)))
+        truth.append((one if number != 3 else None, two))
+    frames.append(_show(other, (astronaut, (360, 165))))
+    truth.append(((360, 165), None))
+    seen = find_people([Frame(9 * k, k / 25, f, False) for k, f in enumerate(frames)], detector)
+    assert len(seen) == 2
+    owners = []
+    for person in seen:
+        assert person.picture.shape == (96, 96, 3) and person.picture.std() > 20
+        assert person.frames == sorted(person.frames)
+        counts = []
+        for who in (0, 1):
+            way = {9 * k: places[who] for k, places in enumerate(truth) if places[who] is not None}
+            middles = [((a + c) / 2, (b + d) / 2) for a, b, c, d in person.boxes]
+            hits = [
+                np.hypot(*np.subtract(m, way[f])) < 30
+                for f, m in zip(person.frames, middles, strict=True)
+                if f in way
+            ]
+            counts.append(sum(hits))
+        owners.append(int(np.argmax(counts)))
+        assert max(counts) >= len(person.frames) - 1
+    assert sorted(owners) == [0, 1]
