@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -79,6 +80,25 @@ class Endpoint:
         return self.address or str(self.connection_file or default_connection_file())
 
 
+COPIED_BYTES = 64 * 1024
+"""Parts of messages up to this length are copied: uncopied ones keep the memory around them."""
+
+
+class DealerSocket:
+    """A ZeroMQ socket whose long parts are not copied: a texture's 30 MB would be felt."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.poll: Callable[..., int] = socket.poll
+        self.send_multipart: Callable[..., Any] = socket.send_multipart
+        self.close: Callable[..., None] = socket.close
+
+    def recv_multipart(self, flags: int = 0) -> list[bytes | memoryview]:
+        """Receive one message."""
+        parts = self._socket.recv_multipart(flags, copy=False)
+        return [p.bytes if len(p) <= COPIED_BYTES else memoryview(p.buffer) for p in parts]
+
+
 class SocketOpener:
     """Opens DEALER sockets to an endpoint; reads a connection file anew each time."""
 
@@ -89,7 +109,7 @@ class SocketOpener:
         self._zmq: Any = zmq
         self._context = zmq.Context()
 
-    def __call__(self) -> tuple[Any, str]:
+    def __call__(self) -> tuple[DealerSocket, str]:
         """Return a fresh socket and the token. Raises OSError or ValueError."""
         endpoint = self.endpoint
         address, token = endpoint.address, endpoint.token
@@ -111,7 +131,7 @@ class SocketOpener:
         except (OSError, ValueError):
             socket.close()
             raise
-        return socket, token
+        return DealerSocket(socket), token
 
     def _encrypt(self, socket: Any, server_key: str) -> None:
         import zmq.auth
