@@ -98,7 +98,7 @@ def refine(collection: bpy.types.Collection) -> bool:
         if channel.owner in owners and not np.array_equal(channel.values, target.values):
             curve = find_curve(owners[channel.owner], channel.path, channel.index)
             if curve is not None:
-                _shift(curve, solve.frames, channel.values, _like(channel, target))
+                follow(curve, solve.frames, channel, target)
     if "keys" in owners:
         _widen(owners["keys"], new)
     camera = owners.get("camera")
@@ -107,6 +107,11 @@ def refine(collection: bpy.types.Collection) -> bool:
         camera.data.lens = float(lens[0])
     store_applied(collection, after)
     return True
+
+
+def follow(curve: bpy.types.FCurve, frames: np.ndarray, old: Channel, new: Channel) -> None:
+    """Move the keys of a curve from what it was written with to new values, at frames (F,)."""
+    _shift(curve, frames, old.values, _like(old, new))
 
 
 def _like(old: Channel, new: Channel) -> np.ndarray:

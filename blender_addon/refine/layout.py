@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The landmarks that can be pinned: their names and where they are on the mesh; knows no bpy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE = Path(__file__).with_name("landmarks.json")
+"""Written by scripts/addon_landmarks.py."""
+
+FEW = 68
+"""The first ones of the layout, which have names: iBUG's."""
+
+_PARTS = (
+    (17, "Jaw"),
+    (22, "Right Brow"),
+    (27, "Left Brow"),
+    (31, "Nose"),
+    (36, "Nostrils"),
+    (42, "Right Eye"),
+    (48, "Left Eye"),
+    (60, "Outer Lip"),
+    (68, "Inner Lip"),
+)
+"""Number after the last landmark of a part, and its name; left and right are the person's own."""
+
+_POINTS = {8: "Chin", 30: "Nose Tip", 27: "Nose Bridge", 36: "Right Eye, Outer Corner",
+           39: "Right Eye, Inner Corner", 42: "Left Eye, Inner Corner",
+           45: "Left Eye, Outer Corner", 48: "Right Mouth Corner", 51: "Upper Lip",
+           54: "Left Mouth Corner", 57: "Lower Lip"}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """L landmarks as points of triangles of the mesh."""
+
+    names: tuple[str, ...]
+    """As the backend calls them, such as "ibug68/30"."""
+    vertices: NDArray[np.int64]
+    """(L, 3) corners."""
+    weights: NDArray[np.float64]
+    """(L, 3) barycentric weights of the corners."""
+    n_vertices: int
+    """Of the mesh."""
+
+    def points(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the landmarks (L, 3) of a mesh's vertices (N, 3)."""
+        return np.einsum("lc,lcx->lx", self.weights, vertices[self.vertices].astype(np.float64))
+
+    def normals(self, vertices: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the normals (L, 3), of any length, of the triangles, outwards."""
+        a, b, c = np.moveaxis(vertices[self.vertices].astype(np.float64), 1, 0)
+        return np.cross(b - a, c - a)
+
+
+@lru_cache(maxsize=1)
+def landmarks() -> Layout:
+    """Return all landmarks."""
+    table = json.loads(FILE.read_text("utf-8"))
+    return Layout(
+        tuple(table["names"]),
+        np.array(table["vertices"], np.int64),
+        np.array(table["weights"], np.float64),
+        int(table["n_vertices"]),
+    )
+
+
+def label(name: str) -> str:
+    """Return a landmark's name for a person: "Nose Tip" for "ibug68/30"."""
+    kind, _, digits = name.partition("/")
+    number = int(digits) if digits.isdigit() else -1
+    if kind == "vertex":
+        return f"Vertex {digits}"
+    if kind != "ibug68":
+        return f"Point {digits}"
+    if number in _POINTS:
+        return _POINTS[number]
+    part = next((text for end, text in _PARTS if 0 <= number < end), "Point")
+    return f"{part} {number}"
+
+
+def is_name(name: str) -> bool:
+    """Whether a pin can be of this point: a landmark, or a vertex such as "vertex/123"."""
+    kind, _, digits = name.partition("/")
+    if kind == "vertex":
+        return digits.isdigit() and int(digits) < landmarks().n_vertices
+    return name in landmarks().names
