@@ -9,15 +9,17 @@ so that the other modules can be used without Blender.
 
 def register() -> None:
     """Add Mien's classes to Blender."""
-    from . import first, live, operators, panels, preferences, properties, result, retarget
+    from . import first, live, operators, panels, preferences, properties, refine, result, retarget
 
-    for module in (properties, preferences, operators, first, panels, result, retarget, live):
+    modules = properties, preferences, operators, first, panels, refine, result, retarget, live
+    for module in modules:
         module.register()
 
 
 def unregister() -> None:
     """Stop what runs and take the classes away again."""
-    from . import first, live, operators, panels, preferences, properties, result, retarget
+    from . import first, live, operators, panels, preferences, properties, refine, result, retarget
 
-    for module in (live, retarget, result, panels, first, operators, preferences, properties):
+    modules = live, retarget, result, refine, panels, first, operators, preferences, properties
+    for module in modules:
         module.unregister()

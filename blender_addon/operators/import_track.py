@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
+
 import bpy
 from bpy.props import BoolProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
+from ..refine.job import remember_source
 from ..scene.build import update_scene
 from ..scene.footage import is_shown_rotated
 from ..shot import TrackFileError, read_track
@@ -46,6 +49,8 @@ class MIEN_OT_import_track(bpy.types.Operator, ImportHelper):
         settings.collection = update_scene(
             context.scene, shot, settings.clip, settings.collection, set_scene=self.set_scene
         )
+        path = os.path.abspath(bpy.path.abspath(self.filepath))
+        remember_source(settings.collection, settings.clip, shot, track=path)
         if is_shown_rotated(settings.clip, shot.image_size):
             self.report(
                 {"WARNING"},
