@@ -37,6 +37,7 @@ from backend.stages import (
     join_previews,
     observe_frames,
     pose_frames,
+    settle_subject,
     subject_tracker,
 )
 from backend.track import Track
@@ -82,6 +83,7 @@ def run_track(
 
     start = torch.zeros(head.n_identity) if identity is None else torch.from_numpy(identity)
     report.result(model_result(head, start.to(device), is_final=False))
+    settings = settle_subject(settings, footage)
     tracker = subject_tracker(footage, detector, settings, looks)
     shot = observe_frames(footage, head, tracker, settings, report, identity)
     if not shot.found.any():

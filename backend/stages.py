@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -98,6 +98,20 @@ def fit_settings(settings: TrackSettings, image_size: tuple[int, int]) -> FitSet
     )
 
 
+def settle_subject(settings: TrackSettings, footage: Footage) -> TrackSettings:
+    """Have `subject_frame` name a frame that the footage has.
+
+    Raises `BadInputError` where there is no subject for it.
+    """
+    if settings.subject_frame is None:
+        return settings
+    if settings.subject is None:
+        raise BadInputError("--subject-frame goes with --subject, a pixel on the person there.")
+    return replace(
+        settings, subject_frame=open_footage(footage.path).shown_at(settings.subject_frame)
+    )
+
+
 def subject_tracker(
     footage: Footage, detector: FaceDetector, settings: TrackSettings, quality: Quality
 ) -> FaceTracker:
@@ -107,13 +121,11 @@ def subject_tracker(
     they are found before it too. Raises `BadInputError` where nobody is there.
     """
     place, frame = settings.subject, settings.subject_frame
-    if frame is None:
+    if frame is None or place is None:
         return FaceTracker(detector, place, quality)
-    if place is None:
-        raise BadInputError("--subject-frame goes with --subject, a pixel on the person there.")
     tracker = FaceTracker(detector, None, quality)
     shown = open_footage(footage.path, start=frame, end=frame + LEARNED_FRAMES - 1)
-    if not tracker.meet((frame.image for frame in shown), place):
+    if not tracker.meet((picture.image for picture in shown), place):
         raise BadInputError(
             f"{footage.path}: there is no face at {place[0]:.0f}, {place[1]:.0f} in frame {frame}."
         )

@@ -23,6 +23,12 @@ MAX_FACES = 16
 NEAR_FRAMES = 12
 """Frames of the clip between two looks up to which a face's place counts beside its looks."""
 
+TOUCHING = 0.8
+"""Regions of interest between two faces below which one may cover part of the other."""
+
+FEW_FRAMES = 4
+"""Frames from which on a face that is seen once, and touches another there, is nobody new."""
+
 PLACE_WEIGHT = 0.2
 """What a region of interest between two places counts in distance of looks, two at most."""
 
@@ -47,6 +53,8 @@ class SeenPerson:
     """(PICTURE_SIZE, PICTURE_SIZE, 3) RGB of the face in that one."""
     worth: float = -1.0
     """How well it is seen there."""
+    is_apart: bool = False
+    """Whether the face was seen without touching another's."""
 
     @property
     def place(self) -> tuple[float, float]:
@@ -125,6 +133,7 @@ def find_people(
     """
     settings = settings or AppearanceSettings()
     people: list[SeenPerson] = []
+    n_frames = 0
     for done, frame in enumerate(frames, 1):
         faces = [f for f in detector.find(frame.image, MAX_FACES) if detector.is_face(f)]
         looks = [describe(frame.image, face, settings) for face in faces]
@@ -149,8 +158,14 @@ def find_people(
                 owner[column] = SeenPerson(AppearanceMemory(settings))
                 people.append(owner[column])
             owner[column].take(frame, face, look)
+            place = roi(face.landmarks_2d)
+            others = [roi(f.landmarks_2d) for f in faces if f is not face]
+            owner[column].is_apart |= all(_apart(o, place) > TOUCHING for o in others)
         progress(done)
-    return sorted(_joined(people, settings), key=lambda person: -person.prominence)
+        n_frames = done
+    # Half a face behind another's looks like nobody's.
+    certain = [p for p in people if n_frames < FEW_FRAMES or p.is_apart or len(p.frames) > 1]
+    return sorted(_joined(certain, settings), key=lambda person: -person.prominence)
 
 
 def _joined(people: list[SeenPerson], settings: AppearanceSettings) -> list[SeenPerson]:

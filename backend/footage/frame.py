@@ -48,6 +48,14 @@ class Footage(ABC):
         """Numbers of the frames, ascending; decodes all of them where nothing else tells."""
         return [frame.index for frame in self]
 
+    def shown_at(self, index: int) -> int:
+        """Number of the frame that a player shows at a number: of those before it, the last.
+
+        Numbers have holes where the frame rate varies, or pictures are missing.
+        """
+        numbers = self.frame_numbers()
+        return max((number for number in numbers if number <= index), default=min(numbers))
+
     def part(self, start: int, end: int) -> Footage:
         """The frames numbered `start` to `end`, both included, without opening the file again."""
         return _Part(self, start, end)

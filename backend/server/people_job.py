@@ -7,8 +7,8 @@ import numpy as np
 from backend.detect.choice import detector_for, load_detector
 from backend.detect.people import find_people, sampled
 from backend.device import choose_device
-from backend.errors import CancelledError, NoFaceError
-from backend.footage import open_footage
+from backend.errors import BadInputError, CancelledError, NoFaceError
+from backend.footage import Footage, open_footage
 from backend.server.runners import JobContext
 from backend.server.security import resolve_clip
 from shared.messages import Job, JobDone, PeopleJob, PersonResult, Progress
@@ -17,7 +17,7 @@ from shared.messages import Job, JobDone, PeopleJob, PersonResult, Progress
 def run_people_job(job: Job, context: JobContext) -> JobDone:
     """List the people of a clip, each with the boxes of their face."""
     assert isinstance(job, PeopleJob)
-    footage = open_footage(resolve_clip(job.clip, context.roots), start=job.start, end=job.end)
+    footage = _range(open_footage(resolve_clip(job.clip, context.roots)), job)
     count = min(job.samples, footage.n_frames)
     detector = load_detector(detector_for("preview"), choose_device(context.device))
 
@@ -49,3 +49,20 @@ def run_people_job(job: Job, context: JobContext) -> JobDone:
         frame_rate=(rate.numerator, rate.denominator),
         n_frames=count,
     )
+
+
+def _range(footage: Footage, job: PeopleJob) -> Footage:
+    """The frames that are asked for; one alone may be between two of a variable frame rate."""
+    if job.start is not None and job.start == job.end:
+        number = footage.shown_at(job.start)
+        return footage.part(number, number)
+    numbers = footage.frame_numbers()
+    part = footage.part(
+        numbers[0] if job.start is None else job.start, numbers[-1] if job.end is None else job.end
+    )
+    if part.n_frames == 0:
+        raise BadInputError(
+            f"{footage.path}: no frames from {job.start} to {job.end}; it has {numbers[0]} to "
+            f"{numbers[-1]}."
+        )
+    return part

@@ -208,11 +208,11 @@ def test_who_was_pointed_at_later_is_followed_from_the_start(
         face = tracker.pick(frame, own[number]) if number == pointed else tracker.step(frame)
         window = None if face is None else roi(face.landmarks_2d)
         places.append(None if window is None else (window.x, window.y))
-    assert places[0] is not None and places[pointed] is not None and places[-1] is not None
+    # In the middle the astronaut is behind the actor.
+    assert all(places[:7]) and all(places[-7:])
     for number, (place, way) in enumerate(zip(places, own, strict=True)):
         if place is not None:
             assert np.hypot(*np.subtract(place, way)) < 20, number
-    assert sum(place is not None for place in places) >= 17
 
 
 def test_nobody_is_where_the_pointer_was(
@@ -229,12 +229,12 @@ def test_nobody_is_where_the_pointer_was(
 def test_the_people_of_a_clip(
     detector: DenseDetector, astronaut: CutOut, actor: CutOut, room: NDArray[np.uint8]
 ) -> None:
-    """Two who cross, one of whom leaves, over a cut to another place: they are two."""
+    """Two who cross, one of whom stays after a cut to another place: they are two."""
     other = cv2.resize(255 - skimage.data.rocket(), SIZE)
     frames, truth = [], []
-    for number, (one, two) in enumerate(list(_crossing())[::4]):
+    for one, two in list(_crossing())[::4]:
         frames.append(_show(room, (astronaut, one), (actor, two)))
-        truth.append((one if number != 3 else None, two))
+        truth.append((one, two))
     frames.append(_show(other, (astronaut, (360, 165))))
     truth.append(((360, 165), None))
     seen = find_people([Frame(9 * k, k / 25, f, False) for k, f in enumerate(frames)], detector)
