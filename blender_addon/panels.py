@@ -52,6 +52,8 @@ class _TrackPanel(_Panel):
             width, height = clip_size(clip)
             rate = f", {clip.fps:.5g} fps" if clip.fps > 0 else ""
             column.label(text=f"{width} x {height}, {clip.frame_duration} frames{rate}")
+        elif not running:
+            draw_try_it(column, context)
         row = column.row(heading="Range")
         row.prop(settings, "use_range", text="")
         sub = row.row(align=True)
@@ -78,8 +80,6 @@ class _TrackPanel(_Panel):
             row = layout.row()
             row.scale_y = 1.5
             row.operator("mien.track", icon="TRACKER")
-            if clip is None:
-                draw_try_it(layout, context)
         draw_device(layout, context)
         _draw_outcome(layout, context)
 

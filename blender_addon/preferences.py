@@ -9,7 +9,7 @@ from bpy.props import EnumProperty, StringProperty
 from . import backend_process
 from .backend_process import BackendError
 from .first.facts import has_nvidia, is_outdated, known_device
-from .first.panel import draw_installation, draw_installation_failure, draw_problem
+from .first.panel import NOT_YET, draw_installation, draw_installation_failure, draw_problem
 from .runtime import runtime
 from .text import draw_text
 
@@ -81,7 +81,8 @@ class MienPreferences(bpy.types.AddonPreferences):
     def draw_in(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         """Draw the preferences in a layout."""
         layout.use_property_split = True
-        layout.prop(self, "mode", expand=True)
+        row = layout.row()
+        row.prop(self, "mode", expand=True)
         if self.mode == "LOCAL":
             self._draw_local(layout, context)
         else:
@@ -93,16 +94,17 @@ class MienPreferences(bpy.types.AddonPreferences):
 
     def _draw_local(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.prop(self, "backend_path")
-        try:
-            command = backend_process.find_backend(bpy.path.abspath(self.backend_path))
-            draw_text(layout, f"Found: {command[0]}", context, icon="CHECKMARK")
-        except BackendError as error:
-            draw_text(layout, str(error), context, icon="ERROR")
         box = layout.box()
         if draw_installation(box, context):
             for line in list(runtime.installation.lines)[-3:]:
                 draw_text(box, line, context)
             return
+        try:
+            command = backend_process.find_backend(bpy.path.abspath(self.backend_path))
+            draw_text(box, f"Found: {command[0]}", context, icon="CHECKMARK")
+        except BackendError as error:
+            text = str(error) if self.backend_path else NOT_YET
+            draw_text(box, text, context, icon="INFO")
         draw_installation_failure(box, context)
         is_there = backend_process.is_installed()
         if is_there and is_outdated():

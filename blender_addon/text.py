@@ -9,11 +9,21 @@ import bpy
 
 
 def draw_text(
-    layout: bpy.types.UILayout, text: str, context: bpy.types.Context, icon: str = "NONE"
+    layout: bpy.types.UILayout,
+    text: str,
+    context: bpy.types.Context,
+    icon: str = "NONE",
+    width: int = 0,
 ) -> None:
-    """Draw a text of any length, in lines that fit the region."""
+    """Draw a text of any length, in lines that fit the region.
+
+    width: pixels at scale 1 to fit instead, as a dialog has.
+    """
     scale = max(context.preferences.system.ui_scale, 0.5)
-    width = context.region.width if context.region is not None else 400
+    if width:
+        width = int(width * scale)
+    else:
+        width = context.region.width if context.region is not None else 400
     # About 7 pixels a letter at scale 1, less margins and the icon.
     letters = max(20, int((width / scale - 50) / 6.5))
     column = layout.column(align=True)

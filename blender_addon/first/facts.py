@@ -53,6 +53,17 @@ def has_nvidia() -> bool:
     return "nvidia" in graphics_card().lower()
 
 
+def has_backend(context: bpy.types.Context) -> bool:
+    """Whether there is a backend to start, or one to connect to is chosen."""
+    addon = preferences(context)
+    if addon.mode == "CONNECT" or runtime.backend is not None:
+        return True
+    try:
+        return bool(backend_process.find_backend(bpy.path.abspath(addon.backend_path)))
+    except BackendError:
+        return False
+
+
 def known_device(context: bpy.types.Context) -> str:
     """Return what the backend computes on, where it has said so; otherwise an empty text."""
     return JobClient.last_device or preferences(context).device

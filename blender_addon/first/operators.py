@@ -9,7 +9,7 @@ from bpy.props import EnumProperty
 from ..backend_process import BackendError
 from ..runtime import preferences, runtime
 from ..shared.connection import default_state_directory
-from .facts import backend_wheel, full_report
+from .facts import backend_wheel, full_report, has_backend
 from .report import is_loopback
 from .sample import unpack_sample
 
@@ -48,6 +48,9 @@ class MIEN_OT_try_it(bpy.types.Operator):
         """Not while something is tracked."""
         if runtime.run is not None and not runtime.run.is_finished:
             cls.poll_message_set("Mien is tracking: wait for its end, or cancel it")
+            return False
+        if not has_backend(context):
+            cls.poll_message_set("Install the backend first, with the button above")
             return False
         return True
 

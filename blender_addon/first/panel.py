@@ -13,6 +13,7 @@ from .facts import is_outdated, known_device
 
 BACKEND_CODES = ("no_backend", "unauthorised", "missing_weights", "protocol")
 """Problems that are mended in the preferences."""
+NOT_YET = "Mien's backend, which tracks, is not installed yet."
 
 
 def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool:
@@ -53,9 +54,11 @@ def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         if installation is not None and installation.error:
             draw_installation_failure(box, context)
         else:
-            draw_text(box, str(error), context, icon="INFO")
-        box.operator("mien.install_backend", icon="IMPORT")
-        box.operator("mien.preferences", icon="PREFERENCES")
+            text = str(error) if addon.backend_path else NOT_YET
+            draw_text(box, text, context, icon="INFO")
+        column = box.column(align=True)
+        column.operator("mien.install_backend", icon="IMPORT")
+        column.operator("mien.preferences", text="Other Ways", icon="PREFERENCES")
         return
     if not addon.backend_path and is_outdated():
         box = layout.box()
@@ -66,10 +69,10 @@ def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 def draw_try_it(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Offer the sample where no clip has been chosen."""
-    box = layout.box()
-    draw_text(box, "No clip at hand? Try the sample, 60 frames:", context)
-    row = box.row(align=True)
-    row.operator("mien.try_it", text="Try It: Preview", icon="PLAY").quality = "preview"
+    column = layout.box().column(align=True)
+    column.label(text="No clip at hand? Try a sample", icon="FILE_MOVIE")
+    row = column.row(align=True)
+    row.operator("mien.try_it", text="Try It: Preview").quality = "preview"
     row.operator("mien.try_it", text="Try It: Final").quality = "final"
 
 

@@ -21,6 +21,8 @@ from ..shot import ShotReceiver
 from ..text import draw_text
 
 POLL_S = 0.25
+DIALOG_WIDTH = 460
+"""Width of the question before an installation, in pixels at scale 1."""
 
 
 def installation_python(chosen: str) -> Path:
@@ -88,7 +90,7 @@ class MIEN_OT_install_backend(bpy.types.Operator):
         if not self.properties.is_property_set("compute"):
             self.compute = "cuda" if has_nvidia() and sys.platform != "darwin" else "cpu"
         return context.window_manager.invoke_props_dialog(
-            self, width=460, title="Install the Mien Backend?", confirm_text="Install"
+            self, width=DIALOG_WIDTH, title="Install the Mien Backend?", confirm_text="Install"
         )
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -96,12 +98,13 @@ class MIEN_OT_install_backend(bpy.types.Operator):
         layout = self.layout
         problem = why_not()
         if problem:
-            draw_text(layout, problem, context, icon="ERROR")
+            draw_text(layout, problem, context, icon="ERROR", width=DIALOG_WIDTH)
             return
         offline = preferences(context).wheel_folder
         card = graphics_card()
         if card:
-            layout.label(text=f"Graphics card: {card}", icon="INFO")
+            text = f"Blender draws with: {card}"
+            draw_text(layout, text, context, icon="INFO", width=DIALOG_WIDTH)
         if sys.platform != "darwin":
             layout.prop(self, "compute", expand=True)
         size, folder = install_size(self.compute), backend_process.environment_directory()
@@ -114,12 +117,17 @@ class MIEN_OT_install_backend(bpy.types.Operator):
             "Nothing outside of this folder is changed; Remove deletes it.",
         ]
         for line in lines:
-            layout.label(text=line)
+            draw_text(layout, line, context, width=DIALOG_WIDTH)
         lack = lack_of_space(size, folder, bool(offline))
         if lack:
-            draw_text(layout, lack, context, icon="ERROR")
+            draw_text(layout, lack, context, icon="ERROR", width=DIALOG_WIDTH)
         if not offline and not bpy.app.online_access:
-            draw_text(layout, ONLINE_ACCESS, context, icon="ERROR")
+            text = "Blender does not use the internet unless you allow it:"
+            draw_text(layout, text, context, icon="ERROR", width=DIALOG_WIDTH)
+            if bpy.app.online_access_override:
+                draw_text(layout, ONLINE_ACCESS, context, width=DIALOG_WIDTH)
+            else:
+                layout.prop(context.preferences.system, "use_online_access")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the installation."""
