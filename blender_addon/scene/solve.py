@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -88,6 +89,9 @@ def store_solve(collection: bpy.types.Collection, solve: Solve) -> None:
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {f.name: getattr(solve, f.name) for f in fields(Solve)}
     np.savez(buffer, **arrays)
+    # Blender cuts bytes that replace others at their first zero.
+    if SOLVE in collection:
+        del collection[SOLVE]
     collection[SOLVE] = buffer.getvalue()
 
 
@@ -99,7 +103,7 @@ def load_solve(collection: bpy.types.Collection | None) -> Solve | None:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return Solve(**{f.name: file[f.name] for f in fields(Solve)})
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
