@@ -22,8 +22,6 @@ from ..smoothing import NO_SMOOTHING, Smoothing
 
 SOLVE = "mien_solve"
 APPLIED = "mien_applied"
-ZIP = b"PK"
-"""What a solve begins with that an earlier Mien has stored."""
 
 MOTIONS = ("HEAD", "OBJECT", "CAMERA")
 """What carries the motion of the head: bones, the rig as an object, or the camera."""
@@ -94,8 +92,7 @@ def store_solve(collection: bpy.types.Collection, solve: Solve) -> None:
     # Blender cuts bytes that replace others at their first zero.
     if SOLVE in collection:
         del collection[SOLVE]
-    # As text: Blender 4.3 cuts what is stored as bytes off at the first 0.
-    collection[SOLVE] = base64.b64encode(buffer.getvalue())
+    collection[SOLVE] = buffer.getvalue()
 
 
 def load_solve(collection: bpy.types.Collection | None) -> Solve | None:
