@@ -6,20 +6,40 @@ know no `bpy`, and scene/ alone writes data-blocks. What needs `bpy` is imported
 so that the other modules can be used without Blender.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+
+def _modules() -> tuple[Any, ...]:
+    """All that adds classes to Blender, in the order of their panels."""
+    from . import (
+        first,
+        live,
+        operators,
+        panels,
+        people,
+        preferences,
+        properties,
+        queue,
+        refine,
+        result,
+        retarget,
+    )
+
+    return (
+        properties, preferences, operators, first, panels, people, queue, refine, result, retarget,
+        live,
+    )  # fmt: skip
+
 
 def register() -> None:
     """Add Mien's classes to Blender."""
-    from . import first, live, operators, panels, preferences, properties, refine, result, retarget
-
-    modules = properties, preferences, operators, first, panels, refine, result, retarget, live
-    for module in modules:
+    for module in _modules():
         module.register()
 
 
 def unregister() -> None:
     """Stop what runs and take the classes away again."""
-    from . import first, live, operators, panels, preferences, properties, refine, result, retarget
-
-    modules = live, retarget, result, refine, panels, first, operators, preferences, properties
-    for module in modules:
+    for module in reversed(_modules()):
         module.unregister()

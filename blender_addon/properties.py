@@ -50,7 +50,12 @@ class MienSettings(bpy.types.PropertyGroup):
         items=(
             ("SOLVE", "Solve", "Find the focal length from the shot"),
             ("FIXED", "Fixed", "Use the focal length below"),
-            ("CLIP", "From Clip", "Use the focal length of the Movie Clip's camera"),
+            (
+                "CLIP",
+                "From Clip",
+                "Use the focal length, centre and distortion of the Movie Clip's camera",
+            ),
+            ("ZOOM", "Zoom", "Find the focal length of every frame: the lens zooms in the shot"),
         ),
         default="SOLVE",
     )

@@ -16,7 +16,7 @@ from .client import Endpoint
 
 if TYPE_CHECKING:
     from .first.installing import Installation
-    from .operators.track import TrackRun
+    from .track_run import TrackRun
 
 
 @dataclass

@@ -72,7 +72,8 @@ class Shot:
     frame_rate: Fraction | None = None
     """Frames per second, if known."""
     distortion: tuple[float, ...] = ()
-    """K1, K2, K3 of the lens, as the Movie Clip's polynomial model has them; empty for none."""
+    """K1, K2, K3 of the lens, as the Movie Clip's polynomial model has them; empty where nothing
+    is said of it."""
     texture: NDArray[np.uint8] | None = None
     """(H, W, 4) sRGB and alpha, first row at the top; None for none."""
     albedo: NDArray[np.uint8] | None = None
@@ -193,6 +194,7 @@ class ShotReceiver:
         self._lighting: F4 | None = None
         self._frames = FrameTable()
         self._K: NDArray[np.float64] | None = None
+        self._distortion: tuple[float, ...] = ()
         self._cameras: dict[int, CameraView] = {}
 
     def receive(self, message: Progress | JobResult) -> None:
@@ -221,6 +223,7 @@ class ShotReceiver:
             if message.frame_rate and all(message.frame_rate):
                 self.frame_rate = Fraction(*message.frame_rate)
             self._K = None if message.K is None else np.array(message.K)
+            self._distortion = message.distortion
 
     def shot(self, with_visibility: bool = True) -> Shot | None:
         """Return what has arrived, or None before there are a head and a frame.
@@ -242,6 +245,7 @@ class ShotReceiver:
             K=intrinsics(focal_px, self.image_size) if self._K is None else self._K,
             image_size=self.image_size,
             frame_rate=self.frame_rate,
+            distortion=self._distortion,
             texture=self._texture,
             albedo=self._albedo,
             lighting=self._lighting,

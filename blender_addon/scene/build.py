@@ -111,13 +111,15 @@ class SceneUpdate:
         collection: bpy.types.Collection | None,
         changes: Changes = EVERYTHING,
         set_scene: bool = True,
+        label: str = "",
     ) -> None:
-        """See `update_scene`."""
+        """See `update_scene`; label: what a new result is called beside "Mien"."""
         self.shot = shot
         self._scene_uid = scene.session_uid
         self._clip_uid = None if clip is None else clip.session_uid
         self._is_new = collection is None
-        collection = ensure_collection(scene, collection, COLLECTION)
+        self._label = label
+        collection = ensure_collection(scene, collection, f"{COLLECTION} {label}".strip())
         self._collection_uid = collection.session_uid
         self._frames = shot.motion.frame_index + index_to_frame(clip)
         self._solve = solve_of(shot, self._frames)
@@ -249,7 +251,15 @@ class SceneUpdate:
         if collection is None:
             raise Gone("collection")
         origin = self._object("origin")
-        camera_module.update_camera(self._scene(), collection, origin, self._clip())
+        camera_module.update_camera(
+            self._scene(), collection, origin, self._clip(), is_main=not self._label
+        )
+        if self._is_new and self._label:
+            self._is_new = False
+            for role, name in (
+                ("origin", ""), ("rig", " Rig"), ("head", " Head"), ("camera", " Camera"),
+            ):  # fmt: skip
+                self._object(role).name = f"Mien {self._label}{name}"
 
     def _cameras(self) -> None:
         collection = self.collection

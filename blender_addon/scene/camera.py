@@ -22,8 +22,12 @@ def update_camera(
     collection: bpy.types.Collection,
     parent: bpy.types.Object,
     clip: bpy.types.MovieClip | None,
+    is_main: bool = True,
 ) -> bpy.types.Object:
-    """Make the camera in a collection, or find it, with the clip as its background."""
+    """Make the camera in a collection, or find it, with the clip as its background.
+
+    is_main: a new one becomes the scene's camera, even where there is one.
+    """
     camera = find_object(collection, "camera")
     if camera is None:
         data = bpy.data.cameras.new("Mien Camera")
@@ -33,8 +37,9 @@ def update_camera(
         camera = ensure_object(collection, "camera", "Mien Camera", data)
         camera.parent = parent
         camera.matrix_basis = Matrix(T_BLENDER_CAMERAOBJECT.tolist())
-        scene.camera = camera
-    elif scene.camera is None:
+        if is_main:
+            scene.camera = camera
+    if scene.camera is None:
         scene.camera = camera
     if clip is not None:
         set_background(camera.data, clip)
@@ -64,6 +69,9 @@ def set_intrinsics(
         set_clip_centre(clip, principal_point, size)
         if any(distortion):
             _set_distortion(data, clip, distortion)
+        elif distortion:
+            # The lens that was solved does not bend: the clip is shown as it is.
+            _straighten(data, clip, False)
 
 
 def set_clip_focal(clip: bpy.types.MovieClip, focal_px: float, image_size: tuple[int, int]) -> None:
@@ -95,9 +103,13 @@ def _set_distortion(
     lens.distortion_model = "POLYNOMIAL"
     for name, value in zip(("k1", "k2", "k3"), (*distortion, 0.0, 0.0, 0.0), strict=False):
         setattr(lens, name, value)
+    _straighten(data, clip, True)
+
+
+def _straighten(data: bpy.types.Camera, clip: bpy.types.MovieClip, is_straight: bool) -> None:
     for image in data.background_images:
         if image.source == "MOVIE_CLIP" and image.clip == clip:
-            image.clip_user.use_render_undistorted = True
+            image.clip_user.use_render_undistorted = is_straight
 
 
 def clip_focal_px(clip: bpy.types.MovieClip) -> float:
