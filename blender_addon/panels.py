@@ -5,7 +5,13 @@ from __future__ import annotations
 
 import bpy
 
-from .first.panel import draw_backend, draw_device, draw_problem, draw_try_it
+from .first.panel import (
+    draw_backend,
+    draw_covering,
+    draw_device,
+    draw_problem,
+    draw_try_it,
+)
 from .rig_list import draw_rig
 from .runtime import runtime
 from .scene.datablocks import find_object
@@ -118,6 +124,7 @@ class _ResultPanel(_Panel):
         collection = settings.collection
         if collection is None:
             return
+        draw_covering(layout, context)
         camera, head = find_object(collection, "camera"), find_object(collection, "head")
         if camera is not None:
             layout.prop(camera.data, "lens", text="Solved Lens")
@@ -127,20 +134,40 @@ class _ResultPanel(_Panel):
                     break
         relight = find_relight(head) if head is not None else None
         if relight is not None:
-            layout.prop(relight, "default_value", text="Relight", slider=True)
+            layout.prop(relight, "default_value", text="Relight")
+
+
+class _TexturePanel(_Panel):
+    bl_label = "Texture and Light"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a head."""
+        collection = context.scene.mien.collection
+        return collection is not None and find_object(collection, "head") is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw what the material shows, and what is made of texture and light."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        head = find_object(context.scene.mien.collection, "head")
         if head is None:
             return
+        column = layout.column(align=True)
         for name, text in (
-            (USE_SEQUENCE_NODE, "Texture Sequence"),
             (SHOW_ALPHA_NODE, "Show Measured"),
             (SHOW_VISIBLE_NODE, "Show Visible"),
+            (USE_SEQUENCE_NODE, "Sequence"),
         ):
             value = find_value(head, name)
             if value is not None:
-                layout.prop(value, "default_value", text=text, slider=True)
-        layout.operator("mien.load_sequence", icon="RENDER_ANIMATION")
-        layout.operator("mien.seen_group", icon="GROUP_VERTEX").percent = head.get(PERCENT, 50.0)
-        layout.operator("mien.shot_light", icon="WORLD")
+                column.prop(value, "default_value", text=text)
+        column = layout.column(align=True)
+        column.operator("mien.load_sequence", icon="RENDER_ANIMATION")
+        column.operator("mien.seen_group", icon="GROUP_VERTEX").percent = head.get(PERCENT, 50.0)
+        column.operator("mien.shot_light", icon="WORLD")
 
 
 class MIEN_PT_track_view3d(_TrackPanel, bpy.types.Panel):
@@ -167,10 +194,26 @@ class MIEN_PT_result_clip(_ResultPanel, bpy.types.Panel):
     bl_space_type = "CLIP_EDITOR"
 
 
+class MIEN_PT_texture_view3d(_TexturePanel, bpy.types.Panel):
+    """What the material shows, in the 3D view"""
+
+    bl_space_type = "VIEW_3D"
+    bl_parent_id = "MIEN_PT_result_view3d"
+
+
+class MIEN_PT_texture_clip(_TexturePanel, bpy.types.Panel):
+    """What the material shows, in the Movie Clip Editor"""
+
+    bl_space_type = "CLIP_EDITOR"
+    bl_parent_id = "MIEN_PT_result_clip"
+
+
 CLASSES = (
     MIEN_PT_track_view3d,
     MIEN_PT_result_view3d,
+    MIEN_PT_texture_view3d,
     MIEN_PT_track_clip,
     MIEN_PT_result_clip,
+    MIEN_PT_texture_clip,
 )
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -15,6 +15,7 @@ from .. import backend_process
 from ..backend_process import BackendError
 from ..client import JobClient
 from ..runtime import preferences, runtime
+from ..scene.datablocks import find_object
 from ..scene.footage import clip_size
 from ..shared.version import PROTOCOL_MAJOR, PROTOCOL_MINOR, __version__
 from .report import LOG_LINES, Section, host_kind, report_text
@@ -67,6 +68,35 @@ def has_backend(context: bpy.types.Context) -> bool:
 def known_device(context: bpy.types.Context) -> str:
     """Return what the backend computes on, where it has said so; otherwise an empty text."""
     return JobClient.last_device or preferences(context).device
+
+
+MANY = 500
+"""Objects of a scene above which nobody looks which of them cover the clip."""
+
+
+def covering_objects(context: bpy.types.Context) -> list[bpy.types.Object]:
+    """Return the visible meshes whose box the result's camera is in, the result's own apart.
+
+    The camera of a first result stands at the origin, where a new file has its cube.
+    """
+    collection = context.scene.mien.collection
+    camera = None if collection is None else find_object(collection, "camera")
+    if camera is None or len(context.visible_objects) > MANY:
+        return []
+    own, place = set(collection.all_objects), camera.matrix_world.translation
+    found = []
+    for item in context.visible_objects:
+        if item.type != "MESH" or item in own or item.display_type in {"WIRE", "BOUNDS"}:
+            continue
+        try:
+            local = item.matrix_world.inverted() @ place
+        except ValueError:
+            continue  # It is flat.
+        corners = list(zip(*item.bound_box, strict=True))
+        inside = (min(c) < x < max(c) for c, x in zip(corners, local, strict=True))
+        if all(inside):
+            found.append(item)
+    return found
 
 
 def is_outdated() -> bool:

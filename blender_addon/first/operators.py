@@ -9,7 +9,7 @@ from bpy.props import EnumProperty
 from ..backend_process import BackendError
 from ..runtime import preferences, runtime
 from ..shared.connection import default_state_directory
-from .facts import backend_wheel, full_report, has_backend
+from .facts import backend_wheel, covering_objects, full_report, has_backend
 from .report import is_loopback
 from .sample import unpack_sample
 
@@ -19,8 +19,12 @@ ELSEWHERE = (
 )
 
 
+SAMPLE_SCENE = "Mien Sample"
+"""Name of the scene that the sample is tracked in."""
+
+
 class MIEN_OT_try_it(bpy.types.Operator):
-    """Load a short sample clip into the scene and track it"""
+    """Load a short sample clip into a scene of its own and track it"""
 
     bl_idname = "mien.try_it"
     bl_label = "Try It"
@@ -41,7 +45,7 @@ class MIEN_OT_try_it(bpy.types.Operator):
     ) -> str:
         """Say what this button does."""
         how = "quickly, without a texture" if properties.quality == "preview" else "in full"
-        return f"Load the sample clip, 60 frames of a rendered face, and track it {how}"
+        return f"Track the sample, 60 frames of a rendered face, in a scene of its own, {how}"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -73,17 +77,45 @@ class MIEN_OT_try_it(bpy.types.Operator):
         except (BackendError, RuntimeError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        self._choose_scene(context)
         settings = context.scene.mien
         settings.clip, settings.quality = clip, self.quality
-        settings.use_range = settings.use_rig = False
-        settings.focal_mode, settings.person = "SOLVE", ""
-        # A head that is there is of another person.
-        settings.collection = None
         try:
             return {"FINISHED"} if bpy.ops.mien.track(how) != {"CANCELLED"} else {"CANCELLED"}
         except RuntimeError as error:
             self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
             return {"CANCELLED"}
+
+    def _choose_scene(self, context: bpy.types.Context) -> None:
+        """Show a scene for the sample: the artist's own keeps its rate, range and objects."""
+        scene = bpy.data.scenes.get(SAMPLE_SCENE)
+        if scene is None:
+            scene = bpy.data.scenes.new(SAMPLE_SCENE)
+        if context.window is not None:
+            context.window.scene = scene
+        if context.space_data is not None and context.space_data.type == "VIEW_3D":
+            context.space_data.region_3d.view_perspective = "CAMERA"
+
+
+class MIEN_OT_hide_in_front(bpy.types.Operator):
+    """Hide the objects that the camera is inside of, such as the cube of a new file: nothing \
+else can be seen from there"""
+
+    bl_idname = "mien.hide_in_front"
+    bl_label = "Hide What Covers the Clip"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Hide them, here and in renders."""
+        objects = covering_objects(context)
+        if not objects:
+            self.report({"INFO"}, "The camera is inside of no object")
+            return {"CANCELLED"}
+        for item in objects:
+            item.hide_set(True)
+            item.hide_render = True
+        self.report({"INFO"}, f"Hidden: {', '.join(item.name for item in objects)}")
+        return {"FINISHED"}
 
 
 class MIEN_OT_copy_report(bpy.types.Operator):
@@ -101,5 +133,5 @@ backend's last lines; no tokens, and no names of your files and folders"""
         return {"FINISHED"}
 
 
-CLASSES = (MIEN_OT_try_it, MIEN_OT_copy_report)
+CLASSES = (MIEN_OT_try_it, MIEN_OT_hide_in_front, MIEN_OT_copy_report)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -9,7 +9,7 @@ from .. import backend_process
 from ..backend_process import BackendError
 from ..runtime import preferences, runtime
 from ..text import draw_text
-from .facts import is_outdated, known_device
+from .facts import covering_objects, is_outdated, known_device
 
 BACKEND_CODES = ("no_backend", "unauthorised", "missing_weights", "protocol")
 """Problems that are mended in the preferences."""
@@ -96,3 +96,13 @@ def draw_problem(
     if code in BACKEND_CODES:
         row.operator("mien.preferences", text="Preferences", icon="PREFERENCES")
     row.operator("mien.copy_report", icon="COPYDOWN")
+
+
+def draw_covering(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Say what hides the clip from the camera, and offer to hide it."""
+    objects = covering_objects(context)
+    if objects:
+        box = layout.box()
+        names = ", ".join(item.name for item in objects[:3])
+        draw_text(box, f"The camera is inside of {names}, which hides the clip.", context, "INFO")
+        box.operator("mien.hide_in_front", text="Hide It", icon="HIDE_ON")

@@ -83,8 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
     root: Path = arguments.root.resolve()
     make_root(root)
     folder = root / INSIDE.lstrip("/")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    if arguments.keep and (folder / "state").is_dir():
+        for item in folder.iterdir():
+            if item.name != "state":
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     outside = Path(INSIDE)
     if outside.is_symlink():
         outside.unlink()
@@ -159,6 +164,7 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path, help="install the backend from these, in the window")
     parser.add_argument("--python", default="", help="a Python inside the folder that they fit")
     parser.add_argument("--backend", default=sys.executable, help="Python of the backend outside")
+    parser.add_argument("--keep", action="store_true", help="keep the backend of the last run")
     parser.add_argument("--only", default="", help="end after the step of this name")
     sys.exit(run(parser.parse_args()))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 from pictures import (
     SETTLE_S,
     area_of,
@@ -16,6 +17,7 @@ from pictures import (
     in_area,
     key,
     main_window,
+    mouse,
     open_tab,
     panel_picture,
     region_of,
@@ -23,6 +25,8 @@ from pictures import (
 )
 
 MODULE = "bl_ext.user_default.mien"
+NOSE_TIP = 30
+"""Index of the landmark in the 68 points of iBUG."""
 Step = Iterator[Any]
 Tell = Callable[[str], None]
 
@@ -111,6 +115,10 @@ def backend(settings: dict[str, Any], tell: Tell) -> Step:
     addon, runtime = preferences(), mien("runtime").runtime
     addon.mode, addon.wheel_folder = "LOCAL", settings["wheels"]
     addon.python = settings["python"]
+    if mien("backend_process").is_installed():
+        tell("kept from an earlier run")
+        yield from check(tell)
+        return
     area = area_of("VIEW_3D")
     began = time.monotonic()
     with in_area(area):
@@ -131,8 +139,14 @@ def backend(settings: dict[str, Any], tell: Tell) -> Step:
 
 def connect(settings: dict[str, Any], tell: Tell) -> Step:
     """Connect to the backend that runs outside, and check it."""
-    addon, runtime = preferences(), mien("runtime").runtime
+    addon = preferences()
     addon.mode, addon.address = "CONNECT", f"{settings['folder']}/connection.json"
+    yield from check(tell)
+
+
+def check(tell: Tell) -> Step:
+    """Press Check and wait for what it says."""
+    runtime = mien("runtime").runtime
     assert bpy.ops.mien.check_backend() == {"FINISHED"}
     yield lambda: runtime.check is not None and runtime.check.is_finished
     assert runtime.check.problem is None, runtime.check.problem
@@ -157,7 +171,6 @@ def track(tell: Tell, quality: str) -> Step:
     assert run.problem is None, run.problem
     tell(f"{run.summary} {time.monotonic() - began:.0f} s")
     with in_area(area):
-        bpy.ops.screen.animation_cancel(restore_frame=False)
         area.spaces.active.region_3d.view_perspective = "CAMERA"
         area.spaces.active.shading.type = "MATERIAL" if quality == "final" else "SOLID"
     bpy.context.scene.frame_set(20)
@@ -218,12 +231,48 @@ def clip_editor(tell: Tell) -> Step:
 
 
 def pin(tell: Tell) -> Step:
-    """Drag a landmark in the Clip Editor, where this Mien has pins."""
+    """Drag the nose's tip in the Clip Editor, where this Mien has pins, and wait for the solve."""
     yield 0.1
     if not hasattr(bpy.types, "MIEN_OT_pin"):
         tell("skipped: this Mien has no pins")
         return
-    tell("skipped: not tried yet")
+    scene, area = bpy.context.scene, area_of("CLIP_EDITOR")
+    collection = scene.mien.collection
+    picture, refine_run = mien("refine.picture"), mien("refine.run")
+    scene.mien_show_pins, scene.mien_pin_layout = True, "68"
+    scene.frame_set(30)
+    yield SETTLE_S
+    with in_area(area):
+        view = picture.clip_view(bpy.context)
+        assert view is not None, "the editor does not show the clip"
+        pixels, _ = picture.landmark_pixels(collection, bpy.context.evaluated_depsgraph_get(), 68)
+    region, height = region_of(area, "WINDOW"), main_window().height
+    place = view.to_region(pixels[NOSE_TIP])
+    x, y = int(region.x + place[0]), int(height - region.y - place[1])
+    mouse(x, y)
+    yield SETTLE_S
+    screenshot("pins_shown", None)
+    mouse(x, y, "mousedown", "1")
+    yield 0.6
+    for step in range(1, 7):
+        mouse(x + 2 * step, y - step)
+        yield 0.3
+    screenshot("pin_dragged", None)
+    began = time.monotonic()
+    mouse(x + 12, y - 6, "mouseup", "1")
+    yield lambda: len(collection.mien_refine.pins) == 1
+    yield lambda: refine_run.current_run() is not None and refine_run.current_run().is_finished
+    run = refine_run.current_run()
+    assert run.problem is None, run.problem
+    tell(f"{run.outcome} {time.monotonic() - began:.1f} s after the mouse was released")
+    yield SETTLE_S
+    open_tab(area)
+    screenshot("pin_solved", None)
+    moved = np.abs(
+        picture.landmark_pixels(collection, bpy.context.evaluated_depsgraph_get(), 68)[0] - pixels
+    )[NOSE_TIP].max()
+    assert moved > 0.3, f"the nose's tip has moved by {moved:.2f} pixels"
+    tell(f"the nose's tip has moved by {moved:.1f} pixels")
 
 
 def character(tell: Tell) -> Step:

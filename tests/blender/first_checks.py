@@ -31,10 +31,12 @@ def try_it(python: str) -> dict[str, Any]:
     scene = bpy.context.scene
     old = bpy.data.collections.new("Somebody else")
     scene.mien.collection, scene.mien.use_range = old, True
+    scene.frame_end = 777
     began = time.monotonic()
     assert bpy.ops.mien.try_it(quality="preview") == {"FINISHED"}
     seconds = time.monotonic() - began
     run = _mien("runtime").runtime.run
+    mine, scene = scene, bpy.context.scene
     collection = scene.mien.collection
     rig = next(o for o in collection.objects if o.type == "ARMATURE")
     first, last = rig.animation_data.action.frame_range
@@ -43,15 +45,33 @@ def try_it(python: str) -> dict[str, Any]:
         "phase": run.phase,
         "problem": None if run.problem is None else run.problem.message,
         "clip": Path(scene.mien.clip.filepath).name,
-        "is_new": collection != old,
+        "kept": [mine.mien.collection == old, mine.mien.clip is None, mine.frame_end],
+        "scene": scene.name,
         "frames": [int(first), int(last)],
+        "has_solve": _mien("scene.solve").load_solve(collection) is not None,
         "device": _mien("first.facts").known_device(bpy.context),
         "report": _mien("first.facts").full_report(bpy.context),
         "home": str(Path.home()),
     }
+    covering = _covering()
     bpy.ops.mien.stop_backend()
     after = _mien("first.facts").full_report(bpy.context)
-    return result | {"report_after": after}
+    return result | {"report_after": after, "covering": covering}
+
+
+def _covering() -> list[list[str]]:
+    """What hides the clip: with a new file's cube, with others, and after it was hidden."""
+    facts, context = _mien("first.facts"), bpy.context
+    states = [[o.name for o in facts.covering_objects(context)]]
+    bpy.ops.mesh.primitive_cube_add(size=2.0)
+    context.object.name = "Start"
+    bpy.ops.mesh.primitive_cube_add(size=2.0, location=(3.0, 0.0, 0.0))
+    context.view_layer.update()
+    states.append([o.name for o in facts.covering_objects(context)])
+    assert bpy.ops.mien.hide_in_front() == {"FINISHED"}
+    context.view_layer.update()
+    states.append([o.name for o in facts.covering_objects(context)])
+    return [*states, [o.name for o in context.scene.objects if o.hide_render]]
 
 
 def refusals(folder: str) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def draw(track: str, clip: str, folder: str) -> None:
         runtime.run = None
         bpy.ops.mien.import_track(filepath=track)
         found["result"] = drawn(layout, panels.MIEN_PT_result_view3d)
+        found["texture"] = drawn(layout, panels.MIEN_PT_texture_view3d)
         refine, rigs = _mien("result.panel"), _mien("retarget.panel")
         found["refine"] = drawn(layout, refine.MIEN_PT_refine_view3d)
         found["rigs"] = drawn(layout, rigs.MIEN_PT_retarget)

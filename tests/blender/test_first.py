@@ -23,7 +23,16 @@ def test_try_it_tracks_the_sample(tried: Any) -> None:
     assert tried["phase"] == "done"
     assert tried["clip"] == "mien_sample.mp4"
     assert tried["frames"] == [1, N_SAMPLE_FRAMES]
-    assert tried["is_new"], "it must not change somebody's result"
+    assert tried["scene"] == "Mien Sample"
+    assert tried["kept"] == [True, True, 777], "it must not change somebody's scene"
+
+
+def test_what_hides_the_clip_is_found_and_hidden(tried: Any) -> None:
+    assert tried["covering"] == [[], ["Start"], [], ["Start"]]
+
+
+def test_solve_is_kept(tried: Any) -> None:
+    assert tried["has_solve"]
 
 
 def test_device_is_named_after_a_run(tried: Any) -> None:

@@ -190,6 +190,8 @@ def test_panels_say_what_they_should(
     assert "Import Mien Track" in drawn["nothing to show"]
     assert "Solved Lens" not in drawn["nothing to show"]
     assert "Solved Lens" in drawn["result"] and "Relight" in drawn["result"]
+    for text in ("Show Measured", "Load Texture Sequence", "Update Seen Group"):
+        assert text in drawn["texture"]
     for text in ("Position", "Focal Length", "Motion", "Frames", "Next Unsure"):
         assert text in drawn["refine"]
     assert "Character" in drawn["rigs"] and "Alembic (.abc)" in drawn["rigs"]
