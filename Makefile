@@ -12,7 +12,7 @@ BLENDERS := 4.2.23 5.0.1
 BLENDER_STAMPS := $(BLENDERS:%=.venv-blender-%/.mien-installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-blender check format addon bench serve clean
+.PHONY: help setup demo test test-blender check format addon window bench serve clean
 
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*  ## ' Makefile | sed -E 's/^([a-z-]+):.*  ## /  make \1\t/' | expand -t 22
@@ -61,6 +61,9 @@ format: $(STAMP)  ## format the code
 
 addon: $(STAMP)  ## build the Blender extension into dist/
 	$(BIN)/python build_addon.py
+
+window: $(STAMP) addon  ## go the artist's way in a real Blender window; pictures in out/window
+	$(BIN)/python scripts/window_job/run.py
 
 bench: $(STAMP)  ## run every benchmark; figures in out/bench
 	mkdir -p out/bench
