@@ -90,7 +90,6 @@ def places(clip: str, connection: str, job_id: str, frames: int, offset: int) ->
 def pin(clip: str, connection: str, job_id: str, frame: int, reach: int) -> dict[str, Any]:
     """Pin, solve near it, undo; an edit by hand and what is far away stay."""
     refine = _track(clip, connection, job_id)
-    scene = bpy.context.scene
     keys = _find("head").data.shape_keys
     curve = next(
         c
@@ -125,8 +124,7 @@ def pin(clip: str, connection: str, job_id: str, frame: int, reach: int) -> dict
         "objects": sorted(o.name for o in bpy.data.objects),
     }
     bpy.ops.ed.undo()
-    bpy.ops.ed.undo()
-    refine = scene.mien.collection.mien_refine
+    refine = bpy.context.scene.mien.collection.mien_refine
     return result | {
         "undone_pins": len(refine.pins),
         "undone_job": refine.job == solved_from,
@@ -141,7 +139,7 @@ def again(clip: str, connection: str, job_id: str, frame: int, folder: str) -> d
     held = _seen(frame)
     path = str(Path(folder) / "pinned.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.read_homefile()
     bpy.ops.wm.open_mainfile(filepath=path)
     refine = bpy.context.scene.mien.collection.mien_refine
     kept = [[p.landmark, p.frame, p.x, p.y, round(p.sigma, 4)] for p in refine.pins]
@@ -197,7 +195,7 @@ def whole(clip: str, connection: str, job_id: str, frame: int, offset: int) -> d
         "ignored": ignored,
         "gap": float(np.linalg.norm(_seen(frame) - target)),
         "person": float(np.abs(now - rest).max()),
-        "lens": _find("camera").data.lens,
+        "lens": _find("camera").data.lens * 36.0 / _find("camera").data.sensor_width,
     }
     refine.hold_person = False
     refine.focal_mode = "ZOOM"
@@ -235,7 +233,7 @@ def mask(clip: str, connection: str, job_id: str, frame: int, folder: str) -> di
     now = bpy.context.scene.frame_current
     scenes = len(bpy.data.scenes)
     assert bpy.ops.mien.mask(mask="Hand") == {"FINISHED"}
-    path = refine.mask_path
+    path, moved_frame = refine.mask_path, bpy.context.scene.frame_current - now
     before = _seen(frame)
     bpy.ops.mien.refine(scope="NEAR")
     run = _mien("refine.run").current_run()
@@ -256,7 +254,7 @@ def mask(clip: str, connection: str, job_id: str, frame: int, folder: str) -> di
     bpy.ops.mien.mask(clear=True)
     return first | {
         "told": told, "path": path, "still": still, "cleared": refine.mask_path, "moved": moved,
-        "scenes": len(bpy.data.scenes) - scenes, "frame": bpy.context.scene.frame_current - now,
+        "scenes": len(bpy.data.scenes) - scenes, "frame": moved_frame,
         "shape_key": _keyed_shape(mask, layer, clip, refine, bpy.context.scene.frame_start),
     }  # fmt: skip
 
@@ -357,7 +355,7 @@ def imported(track: str, clip: str, connection: str) -> dict[str, Any]:
     pins = [[p.landmark, p.frame, p.x, p.y, p.sigma] for p in refine.pins]
     limits = [[item.name, item.low, round(item.high, 4)] for item in refine.limits if item.use]
     solved = _mien("refine.job").is_solved(refine)
-    target = _pin(pins[0][1], (9.0, 0.0), solve_now=True)
+    target = _pin(pins[0][1], (9.0, 0.0), sigma=0.5, solve_now=True)
     return {
         "pins": pins, "limits": limits, "solved": solved, "count": len(refine.pins),
         "source": refine.job != "", "gap": float(np.linalg.norm(_seen(pins[0][1]) - target)),
