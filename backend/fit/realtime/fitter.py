@@ -17,6 +17,7 @@ from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
 from backend.head.landmarks import layout
 
+from .compiled import compiled
 from .energy import FrameEnergy, FrameState, Minimum, minimise_frame
 from .person import Person, rescaled
 from .points import N_POSE, FramePoints
@@ -87,7 +88,7 @@ class RealtimeFitter:
         )
         self._weight = energy.landmark_weight * LANDMARKS_OF_WEIGHT / len(mean)
         given = None if identity is None else np.asarray(identity, np.float64)
-        self.person = Person(mean, head.identity_prior, self.settings, focal, given, self._energy)
+        self.person = Person(mean, head, self.settings, focal, given, self._energy)
         blank = self._energy(mean, focal, np.zeros((len(mean), 2)), np.ones(len(mean)))
         self._numbers, self._joint_weights = blank.numbers(), blank.joint_weights
         s = self.settings
@@ -261,8 +262,18 @@ def cold_start(energy: FrameEnergy, iterations: int) -> Minimum:
 
 def frame_fit(state: FrameState, focal_px: float, cost: float) -> FrameFit:
     """The parameters as they are handed out, expressions within 0 to 1."""
-    rotations = np.stack([logarithm(rotmat) for rotmat in state.rotmat])
-    return FrameFit(
-        state.expression.clip(0.0, 1.0).astype(np.float32), rotations.astype(np.float32),
-        state.translation.astype(np.float32), focal_px, cost,
-    )  # fmt: skip
+    return FrameFit(*_handed_out(state.expression, state.rotmat, state.translation), focal_px, cost)
+
+
+@compiled
+def _handed_out(expression: Array, rotmat: Array, translation: Array) -> tuple[
+    NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]
+]:  # fmt: skip
+    """Expression within 0 to 1, rotation vectors (4,3) and translation."""
+    rotations = np.empty((4, 3), np.float32)
+    for j in range(4):
+        rotations[j] = logarithm(rotmat[j])
+    within = np.empty(len(expression), np.float32)
+    for e in range(len(expression)):
+        within[e] = min(max(expression[e], 0.0), 1.0)
+    return within, rotations, translation.astype(np.float32)

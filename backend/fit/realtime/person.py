@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import lapack
+from torch import Tensor
 
 from backend.fit import terms
-from backend.head import GaussianMixture
+from backend.fit.size import SizeSplit
+from backend.head import GaussianMixture, Head
 
 from . import kernel
 from .energy import FrameEnergy, FrameState, minimise_frame
@@ -58,14 +60,16 @@ class Person:
     """What is known of a person and their camera so far."""
 
     def __init__(
-        self, points: FramePoints, prior: GaussianMixture, settings: RealtimeSettings,
-        focal_px: float, identity: Array | None, energy: Callable[..., FrameEnergy],
+        self, points: FramePoints, head: Head, settings: RealtimeSettings, focal_px: float,
+        identity: Array | None, energy: Callable[..., FrameEnergy],
     ) -> None:  # fmt: skip
         """energy: makes a frame's energy of points, focal length, landmarks and precision."""
         self.settings = settings
+        prior, split = head.identity_prior, SizeSplit.of(head)
         self.prior = GaussianMixture(
             prior.weights.double(), prior.means.double(), prior.precision_chol.double()
         )
+        self.size_split = SizeSplit(split.growth.double(), split.direction.double())
         self._energy = energy
         self._mean = points
         self._size = prior.means.shape[-1]
@@ -159,11 +163,11 @@ class Person:
         """Gauss-Newton's step on the window's quadratic and the priors."""
         s = self.settings.energy
         size = self._size
-        gradient, hessian = terms.identity_derivatives(torch.from_numpy(values[:-1]), self.prior)
+        gradient, hessian = self._prior_derivatives(torch.from_numpy(values[:-1]))
         matrix, vector = np.zeros((size + 1, size + 1)), np.zeros(size + 1)
         # Half of gradient and Hessian, as everywhere.
-        matrix[:size, :size] = 0.5 * s.identity_weight * hessian.numpy()
-        vector[:size] = 0.5 * s.identity_weight * gradient.numpy()
+        matrix[:size, :size] = 0.5 * s.identity_weight * hessian
+        vector[:size] = 0.5 * s.identity_weight * gradient
         matrix[size, size] = s.focal_weight
         vector[size] = s.focal_weight * (values[-1] - self._start_log_focal)
         for key in self.keys:
@@ -179,6 +183,13 @@ class Person:
         if info == 0:
             step[free] = -solution
         return step
+
+    def _prior_derivatives(self, identity: Tensor) -> tuple[Array, Array]:
+        """Gradient (K,), Gauss-Newton's Hessian (K,K) of the prior on a head of mean size."""
+        split = self.size_split
+        gradient, hessian = terms.identity_derivatives(split.at_mean_size(identity), self.prior)
+        turn = split.derivative(identity)
+        return (turn.T @ gradient).numpy(), (turn.T @ hessian @ turn).numpy()
 
 
 def rescaled(state: FrameState, focal_px: float, new_focal_px: float) -> FrameState:

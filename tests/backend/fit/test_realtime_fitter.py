@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from backend.errors import BadInputError
 from backend.evaluate.fit_recovery import Simulation, simulate
@@ -14,6 +15,8 @@ from backend.fit.realtime import RealtimeFitter, RealtimeSettings, kernel
 from backend.fit.realtime.compiled import IS_COMPILED
 from backend.fit.realtime.energy import FrameState
 from backend.fit.realtime.person import shared_jacobian
+from backend.fit.size import SizeSplit
+from backend.fit.terms import identity_cost
 from backend.head import Head
 
 LAYOUT = "dense320"
@@ -111,6 +114,18 @@ def test_identity_and_focal_length_are_learnt(head: Head) -> None:
     begun = abs(person._start_log_focal - np.log(shot.focal_px))
     assert abs(np.log(person.focal_px / shot.focal_px)) < max(0.15, begun)
     assert person.version > 5 and len(person.keys) > 3
+
+
+def test_the_prior_on_a_person_leaves_the_size_alone(head: Head) -> None:
+    shot = simulate(head, Simulation(frames=1, seed=7))
+    fitter = RealtimeFitter(head, LAYOUT, shot.image_size, RealtimeSettings(), shot.identity)
+    person, split = fitter.person, SizeSplit.of(head)
+    at = torch.from_numpy(shot.identity).double().requires_grad_(True)
+    apart = SizeSplit(split.growth.double(), split.direction.double()).at_mean_size(at)
+    (expected,) = torch.autograd.grad(identity_cost(apart, person.prior), at)
+    gradient, hessian = person._prior_derivatives(at.detach())
+    np.testing.assert_allclose(gradient, expected.numpy(), rtol=1e-6, atol=1e-9)
+    assert np.linalg.eigvalsh(hessian).min() > 0
 
 
 def test_shared_jacobian_is_a_difference_quotient(head: Head) -> None:
