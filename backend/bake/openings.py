@@ -24,9 +24,16 @@ BEHIND: dict[str, tuple[str, ...]] = {
 """Parts of the head that show through each."""
 
 
-INSET = (0.16, 0.42)
+INSET = {"eye.R": (0.16, 0.42), "eye.L": (0.16, 0.42), "mouth": (0.3, 0.55)}
 """How far within a contour nothing, and all, of what shows through is trusted, as shares of its
-height: its points lie on the lids' outer rims, and lashes reach in."""
+height: its points lie on the lids' outer rims, and lips shade what is behind them."""
+OUTSET = (0.02, 0.16)
+"""How far beyond it nothing, and all, of the skin is trusted: a fitted lid lies a little beside the
+picture's, and would take the white of the eye."""
+LASHES = 0.12
+"""How far down lashes reach from the upper lid, as a share of the way to the lower."""
+UPPER = {"eye.R": ((1, 5), (2, 4)), "eye.L": ((1, 5), (2, 4))}
+"""Points of the upper lid in each contour, and those of the lower lid below them."""
 
 
 @dataclass(frozen=True)
@@ -38,33 +45,49 @@ class Openings:
 
     def trust(self, name: str, pixels: Tensor) -> Tensor:
         """How sure pixels (P, 2) show what is behind an opening, (P,) 0 to 1."""
+        first, full = (max(share * self.height(name), 0.5) for share in INSET[name])
+        below = self.contours[name].clone()
+        for upper, lower in UPPER.get(name, ()):
+            below[upper] += LASHES * (below[lower] - below[upper])
+        return ((_inside(below, pixels) - first) / max(full - first, 0.5)).clamp(0, 1)
+
+    def skin(self, name: str, pixels: Tensor) -> Tensor:
+        """How sure pixels (P, 2) show the skin around an opening, (P,) 0 to 1."""
+        first, full = (share * self.height(name) for share in OUTSET)
+        return ((-self.inside(name, pixels) - first) / max(full - first, 0.5)).clamp(0, 1)
+
+    def height(self, name: str) -> float:
+        """Pixels between the lids or lips: of an ellipse with the contour's area and width."""
         corners = self.contours[name]
         x, y = corners.unbind(-1)
         area = 0.5 * float((x * y.roll(-1) - y * x.roll(-1)).sum().abs())
-        # Of an ellipse with this area and width.
-        height = 1.27 * area / max(float((corners.amax(0) - corners.amin(0)).norm()), 1e-6)
-        first, full = (max(share * height, 0.5) for share in INSET)
-        return ((self.inside(name, pixels) - first) / max(full - first, 0.5)).clamp(0, 1)
+        return 1.27 * area / max(float((corners.amax(0) - corners.amin(0)).norm()), 1e-6)
 
     def is_near(self, name: str, pixels: Tensor) -> Tensor:
-        """(P,) bool: which pixels (P, 2) lie in the rectangle around a contour."""
+        """(P,) bool: which pixels (P, 2) lie where `skin` may be below 1."""
         corners = self.contours[name].to(pixels)
-        return ((pixels >= corners.amin(0)) & (pixels <= corners.amax(0))).all(1)
+        margin = OUTSET[1] * self.height(name) + 0.5
+        low, high = corners.amin(0) - margin, corners.amax(0) + margin
+        return ((pixels >= low) & (pixels <= high)).all(1)
 
     def inside(self, name: str, pixels: Tensor) -> Tensor:
         """Distance (P,) of pixels (P, 2) from a contour, pixels, negative outside of it."""
-        corners = self.contours[name].to(pixels)
-        edge = corners.roll(-1, 0) - corners
-        offset = pixels[:, None] - corners
-        along = (offset * edge).sum(-1) / edge.square().sum(-1).clamp(min=1e-6)
-        nearest = (offset - along.clamp(0, 1)[..., None] * edge).norm(dim=-1).amin(1)
-        # A ray to the right crosses the contour an odd number of times from within.
-        y, below = pixels[:, None, 1], corners[:, 1] > pixels[:, None, 1]
-        crosses = below != below.roll(-1, 1)
-        steep = torch.where(edge[:, 1].abs() < 1e-6, torch.full_like(edge[:, 1], 1e-6), edge[:, 1])
-        at = corners[:, 0] + (y - corners[:, 1]) * edge[:, 0] / steep
-        within = (crosses & (pixels[:, None, 0] < at)).sum(1) % 2 == 1
-        return torch.where(within, nearest, -nearest)
+        return _inside(self.contours[name], pixels)
+
+
+def _inside(contour: Tensor, pixels: Tensor) -> Tensor:
+    corners = contour.to(pixels)
+    edge = corners.roll(-1, 0) - corners
+    offset = pixels[:, None] - corners
+    along = (offset * edge).sum(-1) / edge.square().sum(-1).clamp(min=1e-6)
+    nearest = (offset - along.clamp(0, 1)[..., None] * edge).norm(dim=-1).amin(1)
+    # A ray to the right crosses the contour an odd number of times from within.
+    y, below = pixels[:, None, 1], corners[:, 1] > pixels[:, None, 1]
+    crosses = below != below.roll(-1, 1)
+    steep = torch.where(edge[:, 1].abs() < 1e-6, torch.full_like(edge[:, 1], 1e-6), edge[:, 1])
+    at = corners[:, 0] + (y - corners[:, 1]) * edge[:, 0] / steep
+    within = (crosses & (pixels[:, None, 0] < at)).sum(1) % 2 == 1
+    return torch.where(within, nearest, -nearest)
 
 
 def openings_of(landmarks_2d: NDArray[np.float32] | None) -> Openings | None:

@@ -7,7 +7,7 @@ that are so misplaced is blurred; laid over each other first, they keep their de
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -15,14 +15,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backend.bake.align import (
+    Plane,
+    RegisterSettings,
+    detail_of,
+    find_shift,
+    find_translation,
+    mean_shift,
+)
 from backend.bake.consensus import sample_image
 from backend.bake.head_view import gain_at, see_head
+from backend.bake.iris import find_iris
 from backend.bake.openings import Openings
 from backend.bake.shot_cover import CoverableMesh
 from backend.bake.texels import build_texel_map
 from backend.geometry.rasterizer import interpolate, to_pixels, vertex_normals
-
-Plane = NDArray[np.float32]
 
 Key = TypeVar("Key")
 """What a frame goes by: its number, or camera and number."""
@@ -35,24 +42,14 @@ EYES = ("eye.L", "eye.R")
 """Of these the eyes are laid over each other too, each as a whole, where their lids are known."""
 
 
-@dataclass(frozen=True)
-class RegisterSettings:
-    """How frames are laid over each other."""
+class EyedMesh(CoverableMesh, Protocol):
+    """What is needed of a head; one without eyes needs no template."""
 
-    resolution: int = 384
-    """Longest side of the picture of the head that is compared, in pixels."""
-    texels: int = 512
-    """Side of the texture in which the common look is gathered."""
-    rounds: int = 2
-    """How often the common look is gathered again from the frames as they were laid."""
-    window: float = 0.045
-    """Standard deviation of the patch that moves as one, as a share of the face's width."""
-    light: float = 0.07
-    """Changes over more than this share of the face's width are light, not detail."""
-    limit: float = 0.035
-    """Longest shift, as a share of the face's width: what is farther off is no misfit of a mesh."""
-    stiffness: float = 3e-5
-    """Pull towards no shift, against the mean squared gradient of the root of linear light."""
+    template: Tensor
+
+
+PUPIL = 0.009
+"""Metres around the eyeball's pole within which a frame's pixels are taken as even with metres."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,7 @@ class _View:
     trust: Tensor  # (P,)
     face_px: float
     eyes: dict[str, Plane] = field(default_factory=dict)  # (h, w) weight of each eye's pixels
+    axes: dict[str, Tensor] = field(default_factory=dict)  # (2, 2) pixels a metre on each eye
 
 
 class Registration(Generic[Key]):
@@ -90,7 +88,7 @@ class Registration(Generic[Key]):
     Memory: about 2 MB a frame.
     """
 
-    def __init__(self, head: CoverableMesh, settings: RegisterSettings | None = None) -> None:
+    def __init__(self, head: EyedMesh, settings: RegisterSettings | None = None) -> None:
         self.settings = settings or RegisterSettings()
         self.faces = torch.as_tensor(head.faces).long().cpu()
         uv, face_uv = torch.as_tensor(head.uv).float().cpu(), torch.as_tensor(head.face_uv).cpu()
@@ -119,6 +117,18 @@ class Registration(Generic[Key]):
             name: (part[self.faces[:, 0]] > 0)[self.texels.triangle]
             for name, part in self.eyes.items()
         }
+        everything = torch.arange(len(self.texels.position))
+        self.pupils: dict[str, tuple[Tensor, Tensor]] = {}
+        self.eye_places: dict[str, Tensor] = {}
+        """(P', 3) metres of each eye's texels from the middle of its eyeball, looking along -z."""
+        for name, part in self.eyes.items():
+            template = torch.as_tensor(head.template).float().cpu()
+            middle = template[part > 0].mean(0)
+            at = template - middle
+            front = ((part > 0) & (at[:, 2] < 0) & (at[:, :2].norm(dim=-1) < PUPIL)).nonzero()[:, 0]
+            self.pupils[name] = (front, at[front, :2])
+            place = self.texels.interpolate(at[self.faces], everything[self.eye_texels[name]])
+            self.eye_places[name] = place
         self.views: dict[Key, _View] = {}
 
     def look(
@@ -152,7 +162,7 @@ class Registration(Generic[Key]):
         reach = max(1, round(0.012 * view.face_px))
         solid = cv2.erode(on_head.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
         weight = counted.numpy() * solid * np.clip((view.cosine.numpy() - 0.15) / 0.3, 0, 1)
-        detail = _detail(brightness.numpy(), on_head, settings.light * view.face_px)
+        detail = detail_of(brightness.numpy(), on_head, settings.light * view.face_px)
 
         normals = vertex_normals(vertices, self.faces)
         toward = -torch.nn.functional.normalize(vertices, dim=-1)
@@ -162,6 +172,7 @@ class Registration(Generic[Key]):
         values = self.texels.interpolate(corners, torch.arange(len(self.texels.position)))
         trust = values[:, 2] * (values[:, 2] > 0.05)
         eyes: dict[str, Plane] = {}
+        axes: dict[str, Tensor] = {}
         if openings is not None:
             to_frame = K @ torch.linalg.inv(view.K)
             scale, origin = to_frame[[0, 1], [0, 1]], to_frame[:2, 2]
@@ -176,6 +187,8 @@ class Registration(Generic[Key]):
                 weight_of_eye = torch.zeros_like(drawn)
                 weight_of_eye[y, x] = openings.trust(name, scale * torch.stack((x, y), -1) + origin)
                 eyes[name] = weight_of_eye.numpy()
+                front, at = self.pupils[name]
+                axes[name] = _slope(at, pixels[front])
         self.views[number] = _View(
             K=view.K,
             per_pixel=float(K[0, 0] / view.K[0, 0]),
@@ -186,6 +199,7 @@ class Registration(Generic[Key]):
             trust=trust,
             face_px=view.face_px,
             eyes=eyes,
+            axes=axes,
         )
 
     def solve(self) -> dict[Key, Shift]:
@@ -212,14 +226,34 @@ class Registration(Generic[Key]):
                 limit = self.settings.limit * view.face_px
                 for name, eye in view.eyes.items():
                     weight = eye * (drawn[1] > 0.5)
-                    start = parts[number].get(name, _mean_shift(shifts[number], eye))
+                    start = parts[number].get(name, mean_shift(shifts[number], eye))
                     parts[number][name] = find_translation(usual, view.detail, weight, start, limit)
+        self._put_irises_in_front(shifts, parts)
         result = {}
         for number, shift in shifts.items():
             scale = self._scale(number)
             own = {name: torch.from_numpy(part) * scale for name, part in parts[number].items()}
             result[number] = Shift(self.views[number].K, torch.from_numpy(shift) * scale, own)
         return result
+
+    def _put_irises_in_front(
+        self, shifts: dict[Key, Plane], parts: dict[Key, dict[str, Plane]]
+    ) -> None:
+        """Move each eye alike in all frames until its iris lies on the eyeball's pole.
+
+        There it turns with the eye; what misplaces it in all frames alike none of them tells.
+        """
+        look, known = (plane.reshape(-1) for plane in self._gather(shifts, parts))
+        for name, at in self.eye_places.items():
+            rows = self.texels.position[self.eye_texels[name]]
+            front = at[:, 2] < 0
+            centre = find_iris(at[front, :2], look[rows][front], known[rows][front])
+            if centre is None:
+                continue
+            for number, view in self.views.items():
+                if name in parts[number]:
+                    moved = view.axes[name].numpy() @ centre.astype(np.float32)
+                    parts[number][name] = parts[number][name] + moved
 
     def _scale(self, number: Key) -> float:
         return self.views[number].per_pixel
@@ -251,135 +285,8 @@ class Registration(Generic[Key]):
         return look.reshape(size, size), known.reshape(size, size)
 
 
-def find_shift(
-    usual: Plane,
-    detail: Plane,
-    weight: Plane,
-    start: Plane,
-    face_px: float,
-    settings: RegisterSettings,
-) -> Plane:
-    """Shift (h, w, 2), x and y in pixels, by which a picture's detail lies beside the usual one.
-
-    usual, detail, weight: (h, w); start: (h, w, 2). Lucas and Kanade, An Iterative Image
-    Registration Technique (1981), in Gaussian windows and from coarse to fine; pulled towards no
-    shift, and dropped where it explains nothing.
-    """
-    shift = start
-    limit = settings.limit * face_px
-    for halvings, steps in ((1, 4), (0, 3)):
-        share = 0.5**halvings
-        size = tuple(max(8, round(side * share)) for side in detail.shape[::-1])
-        a, b, w, d = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (
-            usual, detail, weight, shift * share))  # fmt: skip
-        sigma = max(2.0, settings.window * face_px * (share if halvings else 0.8))
-        for _ in range(steps):
-            d = _step(a, b, w, d, sigma, settings.stiffness, limit * share)
-        shift = cv2.resize(d, detail.shape[::-1], interpolation=cv2.INTER_LINEAR) / share
-    sigma = max(2.0, settings.window * face_px)
-    before = _mean(weight * (detail - usual) ** 2, sigma)
-    after = _mean(weight * (_moved(detail, shift) - usual) ** 2, sigma)
-    # It has to explain a tenth of what does not fit, and is full where it explains a quarter.
-    gain = 1 - after / np.maximum(before, 1e-9)
-    kept = np.clip((gain - 0.05) / 0.15, 0, 1)
-    presence = _mean(weight, sigma)
-    # Between patches with and without a say, and beyond the head, the shift fades.
-    spread = _mean((weight * kept)[..., None] * shift, sigma)
-    spread /= np.maximum(presence, 0.02)[..., None]
-    return np.ascontiguousarray(spread, np.float32)
-
-
-def find_translation(
-    usual: Plane, detail: Plane, weight: Plane, start: Plane, limit: float, steps: int = 8
-) -> Plane:
-    """The one shift (2,), x and y in pixels, of a patch; the start where it explains no more.
-
-    limit: how far it may go from the start.
-    """
-    rows, columns = np.nonzero(weight > 0.05)
-    if len(rows) < 12:
-        return start
-    left, right = max(columns.min() - 4, 0), columns.max() + 5
-    top, bottom = max(rows.min() - 4, 0), rows.max() + 5
-    reach = int(np.ceil(limit + np.abs(start).max())) + 4
-    x0, y0 = max(left - reach, 0), max(top - reach, 0)
-    near = detail[y0 : bottom + reach, x0 : right + reach]
-    a, w = (plane[y0 : bottom + reach, x0 : right + reach] for plane in (usual, weight))
-
-    def misfit(shift: Plane) -> float:
-        return float((w * np.abs(_moved(near, np.broadcast_to(shift, (*a.shape, 2))) - a)).sum())
-
-    best, least = start, misfit(start)
-    shift = start
-    for _ in range(steps):
-        moved = _moved(near, np.broadcast_to(shift, (*a.shape, 2)))
-        mean = 0.5 * (moved + a)
-        gradient = np.stack(
-            (cv2.Scharr(mean, cv2.CV_32F, 1, 0), cv2.Scharr(mean, cv2.CV_32F, 0, 1)), -1
-        ).reshape(-1, 2) / 32  # fmt: skip
-        error = (moved - a).reshape(-1)
-        trust = w.reshape(-1) / (1 + (error / 0.15) ** 2)
-        normal = (gradient * trust[:, None]).T @ gradient + 1e-4 * trust.sum() * np.eye(2)
-        shift = shift - np.linalg.solve(normal, (gradient * (trust * error)[:, None]).sum(0))
-        shift = np.clip(shift, start - limit, start + limit).astype(np.float32)
-        value = misfit(shift)
-        if value < least:
-            best, least = shift, value
-    return best
-
-
-def _mean_shift(shift: Plane, weight: Plane) -> Plane:
-    total = max(float(weight.sum()), 1e-6)
-    mean: Plane = ((shift * weight[..., None]).sum((0, 1)) / total).astype(np.float32)
-    return mean
-
-
-def _step(
-    usual: Plane,
-    detail: Plane,
-    weight: Plane,
-    shift: Plane,
-    sigma: float,
-    pull: float,
-    limit: float,
-) -> Plane:
-    moved = _moved(detail, shift)
-    mean = 0.5 * (moved + usual)
-    gx = cv2.Scharr(mean, cv2.CV_32F, 1, 0) / 32
-    gy = cv2.Scharr(mean, cv2.CV_32F, 0, 1) / 32
-    error = moved - usual
-    # A departure of more than 0.1 is a cover or a highlight (Geman and McClure's weight).
-    trust = weight / (1 + (error / 0.06) ** 2) ** 2
-    planes = np.stack((gx * gx, gx * gy, gy * gy, gx * error, gy * error, np.ones_like(gx)), -1)
-    xx, xy, yy, xe, ye, share = np.moveaxis(_mean(trust[..., None] * planes, sigma), -1, 0)
-    pull = pull * np.maximum(share, 0.05)
-    xx, yy = xx + pull, yy + pull
-    right_x, right_y = xe + pull * shift[..., 0], ye + pull * shift[..., 1]
-    determinant = np.maximum(xx * yy - xy * xy, 1e-14)
-    step = np.stack((yy * right_x - xy * right_y, xx * right_y - xy * right_x), -1)
-    result = shift - step / determinant[..., None]
-    length = np.linalg.norm(result, axis=-1, keepdims=True)
-    shortened: Plane = (result * np.minimum(1, limit / np.maximum(length, 1e-6))).astype(np.float32)
-    return shortened
-
-
-def _moved(picture: Plane, shift: Plane) -> Plane:
-    height, width = picture.shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    moved: Plane = cv2.remap(
-        picture, x + shift[..., 0], y + shift[..., 1], cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
-    return moved
-
-
-def _mean(value: Plane, sigma: float) -> Plane:
-    blurred: Plane = cv2.GaussianBlur(value, (0, 0), sigma)
-    return blurred
-
-
-def _detail(brightness: Plane, on_head: NDArray[np.bool_], sigma: float) -> Plane:
-    """What of a picture changes within some pixels on the head."""
-    share = on_head.astype(np.float32)
-    around = _mean(brightness * share, sigma) / np.maximum(_mean(share, sigma), 1e-3)
-    return np.ascontiguousarray((brightness - around) * share, np.float32)
+def _slope(metres: Tensor, pixels: Tensor) -> Tensor:
+    """(2, 2) pixels that a metre along each axis makes: metres (P, 2), pixels (P, 2)."""
+    ones = torch.ones(len(metres), 1)
+    found = torch.linalg.lstsq(torch.cat((metres, ones), 1), pixels).solution
+    return found[:2].T

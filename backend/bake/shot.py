@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backend.bake.align import RegisterSettings
 from backend.bake.color import linear_to_srgb8
 from backend.bake.cover import CoverSettings
 from backend.bake.frames import select_frames, spread_frames, viewing_directions
@@ -18,7 +19,7 @@ from backend.bake.head_view import OFFSET, gain_at
 from backend.bake.lighting import Lighting, albedo_of, estimate_lighting
 from backend.bake.openings import Openings, openings_of
 from backend.bake.part_weights import PartWeights, part_weights
-from backend.bake.register import RegisterSettings, Registration, Shift
+from backend.bake.register import Registration, Shift
 from backend.bake.shot_cover import ShotCover, SigmaPrior
 from backend.bake.steady import steady_in_time
 from backend.bake.texture import TextureBaker, TextureSettings

@@ -65,11 +65,16 @@ class TextureSettings:
     """Samples of lower visibility x angle x clearance are not used; 0.03 is 80 degrees."""
     outline: float = 0.008
     """Distance kept from the head's outlines, as a share of its size in the image."""
+    loose_least: float = 0.1
+    """The same for scalp, ears and neck, which no landmark holds: 72 degrees. Where the mesh lies a
+    little off the surface, a place moves along it with the tangent of that angle."""
+    loose_outline: float = 0.012
+    """Distance that these keep from outlines."""
     border_px: float = 6.0
     """The weight falls to nothing over this distance from the image's border."""
     inner_outline: float = 0.25
     """Share of that distance which eyes, teeth and the mouth keep."""
-    inner_least: float = 0.25
+    inner_least: float = 0.5
     """Texels of these count as seen where their best weight reaches this share of what the part's
     well-seen texels have: others were seen only along lids and lips, and have their colour."""
     inner_power: float = 3.0
@@ -122,6 +127,7 @@ class TextureBaker:
         else:
             face[:] = True
         self.face_texel = (face[self.faces].all(1) & (self.part_of_face == 0))[self.texels.triangle]
+        self.loose_texel = ~(self.inner_texel | self.face_texel)
         self.n_frames = self.n_added = 0
 
     def add(
@@ -191,6 +197,9 @@ class TextureBaker:
             view=view,
             clearance=view.clearance_map(reach),
             inner_clearance=view.clearance_map(reach * self.settings.inner_outline),
+            loose_clearance=view.clearance_map(
+                reach * self.settings.loose_outline / self.settings.outline
+            ),
             corners=torch.cat((*rows, normals), 1)[self.faces],
         )
         rim = see_rim(view, image_rgb_u8, K)
@@ -206,8 +215,9 @@ class TextureBaker:
                     self.settings.min_weight, trust, texels, values, pixels
                 )
             colors = pyramid.sample(pixels, level[self.texels.triangle[texels]])
-            loose = ~(self.inner_texel[texels] | self.face_texel[texels])
-            trust[loose] = trust[loose] * rim.likeness(values[loose, :3], colors[loose])
+            loose = self.loose_texel[texels]
+            likely = trust[loose] * rim.likeness(values[loose, :3], colors[loose])
+            trust[loose] = torch.where(likely >= self.settings.loose_least, likely, 0.0)
             texels, values, trust, colors = _drop_weak(
                 self.settings.min_weight, trust, texels, values, colors
             )
@@ -241,6 +251,9 @@ class TextureBaker:
         inner = self.inner_texel[texels]
         if bool(inner.any()):
             clearance[inner] = frame.view.sample(frame.inner_clearance, values[inner, :3])
+        loose = self.loose_texel[texels]
+        if bool(loose.any()):
+            clearance[loose] = frame.view.sample(frame.loose_clearance, values[loose, :3])
         foreign = values[:, 4]
         trust = trust * clearance * torch.where(foreign >= VISIBLE, foreign, 0.0)
         pixels = to_pixels(values[:, :3], frame.K)[:, :2]
@@ -264,7 +277,7 @@ class TextureBaker:
     def _through(self, openings: Openings, pixels: Tensor, texels: Tensor) -> Tensor:
         """Trust (M,) in texels (M,) at pixels (M, 2), by the lids and lips around them.
 
-        Within these eyes and the inside of the mouth are seen, and no skin is.
+        Within these eyes and the inside of the mouth are seen, and beyond them the skin is.
         """
         share = torch.ones(len(texels))
         skin = ~self.inner_texel[texels]
@@ -274,7 +287,7 @@ class TextureBaker:
                 share[behind] = openings.trust(name, pixels[behind])
             before = skin & openings.is_near(name, pixels)
             if bool(before.any()):
-                share[before] *= openings.trust(name, pixels[before]) == 0
+                share[before] *= openings.skin(name, pixels[before])
         return share
 
     @property
@@ -374,6 +387,7 @@ class _Frame:
     view: DepthView
     clearance: Tensor  # (h, w) of the view
     inner_clearance: Tensor  # (h, w), for eyes and mouth
+    loose_clearance: Tensor  # (h, w), for scalp, ears and neck
     corners: Tensor  # (T, 3, 9) position (camera frame), view cosine, visible, emphasis, normal
 
 

@@ -41,3 +41,23 @@ def test_without_landmarks_there_are_none() -> None:
     assert openings_of(None) is None
     assert openings_of(np.full((68, 2), np.nan, np.float32)) is None
     assert openings_of(np.zeros((5, 2), np.float32)) is None
+
+
+def test_skin_is_trusted_beyond_the_contour_only() -> None:
+    openings = openings_of(_landmarks(12))
+    shut = openings_of(_landmarks(0.4))
+    assert openings is not None and shut is not None
+    pixels = torch.tensor([[15.0, 0.0], [15.0, 6.1], [15.0, 9.0], [15.0, 30.0]])
+    skin = openings.skin("eye.R", pixels)
+    assert skin[0] == 0 and skin[1] < 0.1 and skin[2] == 1 and skin[3] == 1
+    # What lies beyond the reach of a contour is not looked at.
+    assert openings.is_near("eye.R", pixels).tolist() == [True, True, False, False]
+    # Closed lids show their rims.
+    assert shut.skin("eye.R", torch.tensor([[15.0, 1.0]]))[0] == 1
+
+
+def test_lashes_hide_the_upper_part_of_an_eye() -> None:
+    openings = openings_of(_landmarks(12))
+    assert openings is not None
+    above, below = openings.trust("eye.R", torch.tensor([[15.0, -3.0], [15.0, 3.0]]))
+    assert above < below

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from backend.bake.register import RegisterSettings, Registration, find_shift, find_translation
+from backend.bake.align import RegisterSettings, find_shift, find_translation
+from backend.bake.register import Registration
 from backend.geometry.rasterizer import ShadingSettings, render_shaded
 
 SIZE = (320, 288)
