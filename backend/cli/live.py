@@ -46,6 +46,7 @@ class Live:
 
     def run(self) -> None:
         """Follow until the source or the user ends it; raises `MienError`."""
+        from backend.errors import NoFaceError
         from backend.head import Head
         from backend.live.recording import Recording, check_output, write_recording
         from backend.live.session import Listener, run_session
@@ -64,15 +65,19 @@ class Live:
                 threading.Thread(target=_end_with_input, args=(source,), daemon=True).start()
             recording = Recording() if self.output is not None else None
             listener = Listener(self._print, _note, self.head_folder)
-            run_session(self.source, source, head, tracker, listener, recording, self.frames)
+            done = run_session(self.source, source, head, tracker, listener, recording, self.frames)
             person = tracker.fitter.person
-            if recording is not None and self.output is not None:
+            if recording is not None and self.output is not None and done.found:
                 track = recording.track(
                     head, tracker.fitter.identity, person.focal_px, source.image_size,
                     source.frame_rate, tracker.graph.rows,
                 )  # fmt: skip
                 write_recording(track, self.output)
                 _note(f"written: {self.output}, {track.n_frames} frames")
+            if done.broke_off is not None:
+                raise done.broke_off
+            if recording is not None and not done.found:
+                raise NoFaceError("No frame showed a face; nothing was recorded.")
 
     def _print(self, line: str) -> None:
         if not self.quiet:

@@ -51,9 +51,9 @@ def head_line(file: Path, focal_px: float) -> str:
     return _line("head", file=str(file), focal_px=round(focal_px, 2))
 
 
-def end_line(frames: int, found: int, dropped: int) -> str:
-    """The last line."""
-    return _line("end", frames=frames, found=found, dropped=dropped)
+def end_line(frames: int, found: int, dropped: int, reason: str) -> str:
+    """The last line; reason: why there are no more frames."""
+    return _line("end", frames=frames, found=found, dropped=dropped, reason=reason)
 
 
 def _line(kind: str, **values: Any) -> str:

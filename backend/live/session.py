@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend.footage import FootageError
 from backend.head import Head
 
 from . import lines
@@ -30,6 +31,8 @@ class Tally:
     seconds_fit: float = 0.0
     latency_s: float = 0.0
     """Sums over the frames; latency is from a frame's arrival to its result."""
+    broke_off: FootageError | None = None
+    """Why the source gave no more, where that was not its end."""
 
     def add(self, made: LiveFrame, latency_s: float) -> None:
         """Take in a frame."""
@@ -66,7 +69,10 @@ def run_session(
     name: str, source: LiveSource, head: Head, tracker: LiveTracker, listener: Listener,
     recording: Recording | None, most_frames: int | None = None,
 ) -> Tally:  # fmt: skip
-    """Track every frame that the source gives, until it ends or after `most_frames`."""
+    """Track every frame that the source gives, until it ends or after `most_frames`.
+
+    A source that breaks off does not raise: what came before it is wanted (`Tally.broke_off`).
+    """
     tally = Tally()
     began = shown = time.perf_counter()
     sent_version, sent_at = -1, -_HEAD_EVERY_S
@@ -77,6 +83,7 @@ def run_session(
         )
     )
     last: int | None = None
+    reason = "the source ended"
     try:
         for image in source:
             interval = 1.0 if last is None else float(max(1, image.index - last))
@@ -98,10 +105,13 @@ def run_session(
                 shown = now
                 listener.on_status(tally.text(source.dropped, now - began))
             if most_frames is not None and tally.frames >= most_frames:
+                reason = "stopped"
                 break
     except KeyboardInterrupt:
         # How a camera is ended: what was recorded is wanted.
-        pass
-    listener.on_line(lines.end_line(tally.frames, tally.found, source.dropped))
+        reason = "stopped"
+    except FootageError as error:
+        reason, tally.broke_off = str(error), error
+    listener.on_line(lines.end_line(tally.frames, tally.found, source.dropped, reason))
     listener.on_status(tally.text(source.dropped, time.perf_counter() - began))
     return tally

@@ -99,8 +99,11 @@ class _Newest(LiveSource):
                 deadline = time.perf_counter() + _PATIENCE_S
                 while self._frame is None and not self._ended:
                     self._condition.wait(0.2)
-                    if time.perf_counter() > deadline:
-                        raise FootageError(f"{self._name()}: no picture for {_PATIENCE_S:.0f} s.")
+                    if self._frame is None and time.perf_counter() > deadline:
+                        raise FootageError(
+                            f"{self._name()}: no picture for {_PATIENCE_S:.0f} s. Is it still "
+                            "connected, and is something being sent?"
+                        )
                 frame, self._frame = self._frame, None
                 if frame is None:
                     if self._error is not None:
@@ -226,7 +229,10 @@ class Camera(_Newest):
                 if not self._take(frame):
                     return
         except av.error.FFmpegError as error:
-            raise FootageError(f"{self._source}: the picture broke off ({error}).") from error
+            raise FootageError(
+                f"{self._source}: the picture broke off ({error}). Was it unplugged, or its "
+                "network lost?"
+            ) from error
 
     def _take(self, frame: VideoFrame) -> bool:
         self._count += 1
@@ -235,7 +241,14 @@ class Camera(_Newest):
     def _picture(self, frame: tuple[int, float, VideoFrame]) -> LiveImage:
         # Only what is worked on is converted.
         index, arrived, picture = frame
-        return LiveImage(index, arrived - self._began, upright_rgb(picture), arrived)
+        image = upright_rgb(picture)
+        if image.shape[1::-1] != self.image_size:
+            # Where landmarks are in space follows from the picture's size.
+            raise FootageError(
+                f"{self._source}: pictures of {image.shape[1]} x {image.shape[0]} after those of "
+                f"{self.image_size[0]} x {self.image_size[1]}. Start again with the new size."
+            )
+        return LiveImage(index, arrived - self._began, image, arrived)
 
     def _name(self) -> str:
         return self._source
