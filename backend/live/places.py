@@ -1,16 +1,17 @@
 """Between a window and its image, for a hundred points: compiled, as the fit is.
 
-The same as `Window.to_image`, `Window.to_window` and `roi`, to which a test holds them.
+The same as `Window.to_image`, `Window.to_window`, `roi` and `crop`, to which a test holds them.
 """
 
 from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.detect.windows import _CHIN, _NOSE_BRIDGE, ROI_SCALE, Window
+from backend.detect.windows import _CHIN, _NOSE_BRIDGE, BORDER, ROI_SCALE, Window, crop
 from backend.fit.realtime.compiled import compiled
 
 Array = NDArray[np.float64]
@@ -74,6 +75,32 @@ def _region(points: Array, count: int) -> tuple[float, float, float, float]:
     v = 0.5 * (low_v + high_v)
     side = ROI_SCALE * max(high_u - low_u, high_v - low_v, 1e-3)
     return c * u - s * v, s * u + c * v, side, roll
+
+
+@compiled
+def _matrix(x: float, y: float, side: float, roll: float, size: int) -> Array:
+    c = side / size * math.cos(roll)
+    s = side / size * math.sin(roll)
+    half = 0.5 * (size - 1)
+    result = np.empty((2, 3))
+    result[0, 0] = c
+    result[0, 1] = -s
+    result[0, 2] = x - half * (c - s)
+    result[1, 0] = s
+    result[1, 1] = c
+    result[1, 2] = y - half * (s + c)
+    return result
+
+
+def cut(image: NDArray[np.uint8], window: Window, size: int) -> NDArray[np.uint8]:
+    """A window of an image (H,W,3) as (size,size,3): `crop`, with less beside the pixels."""
+    if window.side >= 2 * size:
+        return crop(image, window, size)
+    return cv2.warpAffine(
+        image, _matrix(window.x, window.y, window.side, window.roll, size), (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT,
+        borderValue=BORDER,
+    )  # fmt: skip
 
 
 def to_image(

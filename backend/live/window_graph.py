@@ -23,17 +23,27 @@ from backend.detect.infinite3d.weights_file import load_infinite3d
 from backend.detect.network import INPUT_SIZE, fuse
 from backend.detect.weights_file import load_network
 from backend.detect.window_detector import as_input
-from backend.detect.windows import Window, crop
+from backend.detect.windows import Window
 
 from .landmark_rows import LAYOUT, landmark_rows
 from .looks import DenseLook, FullLook, LightLook, can_look_lightly
-from .places import start_of, to_image
+from .places import cut, start_of, to_image
 from .settings import LiveSettings
+from .trust import carry_on, changed_by, median_distance, signature_of
 
 Arrays = Sequence[NDArray[np.float32]]
 Run = Callable[..., Arrays]
 _N_ROUNDS_AT = 5
 """Outputs of a full look before what each round knew."""
+MOST_CHANGE = 0.35
+"""Change of the window's picture since the last whole look, in units of its contrast, beyond which
+no light look will do: the head has turned, or something came before it."""
+CARRY_ON = 0.6
+"""What a light look leaves undone of a motion of the whole head, over what it does: measured by
+whole looks at the same windows."""
+MOST_CORRECTION = 0.005
+"""Median distance of a light look's landmarks from where they were foreseen, over the window's
+side, beyond which it is not believed: it corrects what is near, and stops short of what is not."""
 _KNOWN = 128
 
 
@@ -62,6 +72,8 @@ class _Memory:
     """(1,L) likewise."""
     known: Arrays
     score: float
+    signature: NDArray[np.float64]
+    """What the window looked like."""
     age: int = 0
 
 
@@ -94,31 +106,42 @@ class WindowGraph:
 
         foreseen (L,2): where they are thought to be, px; with it a light look may do.
         """
-        pixels = crop(image, window, self.size)
+        pixels = cut(image, window, self.size)
+        if self._light is None:
+            found = self._full(pixels)
+            return Look(*to_image(found[0][0], found[1][0], window), _share(found[2]))
+        signature = signature_of(pixels)
+        seen = None if foreseen is None else self._look_lightly(pixels, signature, window, foreseen)
+        return seen or self._look_fully(pixels, signature, window)
+
+    def _look_lightly(
+        self, pixels: NDArray[np.uint8], signature: NDArray[np.float64], window: Window,
+        foreseen: NDArray[np.float64],
+    ) -> Look | None:  # fmt: skip
+        """None where a light look will not do, by what it would start from or by its result."""
         memory = self._memory
-        is_due = memory is None or memory.age + 1 >= self.settings.full_every
-        if foreseen is None or is_due or self._light is None:
-            points, log_sigma, score = self._look_fully(pixels)
-        else:
-            assert memory is not None
-            memory.age += 1
-            start = start_of(memory.first, memory.points, foreseen, window)
-            found = self._light(pixels, start, memory.log_sigma, *memory.known)
-            points, log_sigma, score = found[0][0], found[1][0], memory.score
-        is_light = foreseen is not None and not is_due and self._light is not None
-        return Look(*to_image(points, log_sigma, window), score, is_light)
+        if self._light is None or memory is None or memory.age + 1 >= self.settings.full_every:
+            return None
+        if changed_by(signature, memory.signature) > MOST_CHANGE:
+            return None
+        memory.age += 1
+        start = start_of(memory.first, memory.points, foreseen, window)
+        found = self._light(pixels, start, memory.log_sigma, *memory.known)
+        pixels_2d, sigma = to_image(found[0][0], found[1][0], window)
+        if median_distance(pixels_2d, foreseen) > MOST_CORRECTION * window.side:
+            return None
+        return Look(carry_on(pixels_2d, foreseen, CARRY_ON), sigma, memory.score, True)
 
     def _look_fully(
-        self, pixels: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        self, pixels: NDArray[np.uint8], signature: NDArray[np.float64], window: Window
+    ) -> Look:
         found = self._full(pixels)
-        score = float(1.0 / (1.0 + np.exp(-float(found[2][0]))))
-        if self._light is not None:
-            known = [array.copy() for array in found[_N_ROUNDS_AT:]]
-            self._memory = _Memory(
-                found[0][0].copy(), found[3][0].copy(), found[4].copy(), known, score
-            )
-        return found[0][0], found[1][0], score
+        score = _share(found[2])
+        known = [array.copy() for array in found[_N_ROUNDS_AT:]]
+        self._memory = _Memory(
+            found[0][0].copy(), found[3][0].copy(), found[4].copy(), known, score, signature
+        )
+        return Look(*to_image(found[0][0], found[1][0], window), score)
 
     def _runner(self, net: nn.Module, shapes: Sequence[tuple[int, ...]]) -> tuple[Run, bool]:
         """What runs a network on a crop (S,S,3) u8 and further inputs; whether it is compiled."""
@@ -154,13 +177,21 @@ class WindowGraph:
             request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
         outputs = [request.get_output_tensor(i).data for i in range(len(compiled.outputs))]
 
+        held: list[Any] = [None] * len(arrays)
+
         def run(*given: NDArray[Any]) -> Arrays:
-            for array, value in zip(arrays, given, strict=True):
-                array[...] = value
+            for number, value in enumerate(given):
+                if value is not held[number]:  # what was known is given again, look after look
+                    arrays[number][...] = value
+                    held[number] = value
             request.infer()
             return outputs
 
         return run
+
+
+def _share(logit: NDArray[np.float32]) -> float:
+    return float(1.0 / (1.0 + np.exp(-float(logit[0]))))
 
 
 def _networks(
