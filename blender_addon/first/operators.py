@@ -8,6 +8,7 @@ from bpy.props import EnumProperty
 
 from ..backend_process import BackendError
 from ..runtime import preferences, runtime
+from ..scene.datablocks import find_object
 from ..shared.connection import default_state_directory
 from .facts import backend_wheel, covering_objects, full_report, has_backend
 from .report import is_loopback
@@ -20,11 +21,14 @@ ELSEWHERE = (
 
 
 SAMPLE_SCENE = "Mien Sample"
-"""Name of the scene that the sample is tracked in."""
+"""Name of the scene that the sample is tracked in, where the current one is in use."""
+START_OBJECTS = {"Camera", "Cube", "Light"}
+"""What a new file has."""
+LOOK_S = 0.5
 
 
 class MIEN_OT_try_it(bpy.types.Operator):
-    """Load a short sample clip into a scene of its own and track it"""
+    """Load a short sample clip and track it; beside work of yours, in a scene of its own"""
 
     bl_idname = "mien.try_it"
     bl_label = "Try It"
@@ -45,7 +49,7 @@ class MIEN_OT_try_it(bpy.types.Operator):
     ) -> str:
         """Say what this button does."""
         how = "quickly, without a texture" if properties.quality == "preview" else "in full"
-        return f"Track the sample, 60 frames of a rendered face, in a scene of its own, {how}"
+        return f"Track the sample, 60 frames of a rendered face, {how}; not in a scene of yours"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -77,7 +81,7 @@ class MIEN_OT_try_it(bpy.types.Operator):
         except (BackendError, RuntimeError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self._choose_scene(context)
+        self._choose_scene(context, clip)
         settings = context.scene.mien
         settings.clip, settings.quality = clip, self.quality
         try:
@@ -86,15 +90,54 @@ class MIEN_OT_try_it(bpy.types.Operator):
             self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
             return {"CANCELLED"}
 
-    def _choose_scene(self, context: bpy.types.Context) -> None:
-        """Show a scene for the sample: the artist's own keeps its rate, range and objects."""
-        scene = bpy.data.scenes.get(SAMPLE_SCENE)
-        if scene is None:
-            scene = bpy.data.scenes.new(SAMPLE_SCENE)
-        if context.window is not None:
-            context.window.scene = scene
-        if context.space_data is not None and context.space_data.type == "VIEW_3D":
-            context.space_data.region_3d.view_perspective = "CAMERA"
+    def _choose_scene(self, context: bpy.types.Context, clip: bpy.types.MovieClip) -> None:
+        """Make room for the sample: in a new file here, otherwise in a scene of its own."""
+        scene = context.scene
+        if scene.mien.clip == clip:
+            pass  # It has been tried here before: its result is updated.
+        elif is_new_file(scene):
+            for item in scene.objects:
+                # The camera of the result will stand where the cube is.
+                if item.type == "MESH":
+                    item.hide_set(True)
+                    item.hide_render = True
+        else:
+            scene = bpy.data.scenes.get(SAMPLE_SCENE) or bpy.data.scenes.new(SAMPLE_SCENE)
+            if context.window is not None:
+                context.window.scene = scene
+        look_through_camera(context)
+
+
+def is_new_file(scene: bpy.types.Scene) -> bool:
+    """Whether a scene has nothing but what Blender starts with, in a file never saved."""
+    names = {item.name for item in scene.objects}
+    return not bpy.data.filepath and scene.mien.clip is None and names <= START_OBJECTS
+
+
+def look_through_camera(context: bpy.types.Context) -> None:
+    """Let the editor look through the scene's camera, once it has one of Mien's."""
+    area = context.area
+    if bpy.app.background or area is None or area.type != "VIEW_3D":
+        return
+    pointer, scene_uid, before = area.as_pointer(), context.scene.session_uid, runtime.run
+
+    def look() -> float | None:
+        # Neither the editor nor the scene need be there any more.
+        windows = bpy.context.window_manager.windows
+        areas = (area for window in windows for area in window.screen.areas)
+        found = next((area for area in areas if area.as_pointer() == pointer), None)
+        scene = next((s for s in bpy.data.scenes if s.session_uid == scene_uid), None)
+        if found is None or found.type != "VIEW_3D" or scene is None:
+            return None
+        collection = scene.mien.collection
+        camera = None if collection is None else find_object(collection, "camera")
+        if camera is not None and scene.camera == camera:
+            found.spaces.active.region_3d.view_perspective = "CAMERA"
+            return None
+        run = runtime.run
+        return None if run is not before and run is not None and run.is_finished else LOOK_S
+
+    bpy.app.timers.register(look, first_interval=LOOK_S)
 
 
 class MIEN_OT_hide_in_front(bpy.types.Operator):

@@ -28,6 +28,7 @@ def try_it(python: str) -> dict[str, Any]:
     """Press Try It in a fresh file, with a backend that Blender starts."""
     preferences = _preferences()
     preferences.mode, preferences.backend_path = "LOCAL", python
+    made_room = _make_room()
     scene = bpy.context.scene
     old = bpy.data.collections.new("Somebody else")
     scene.mien.collection, scene.mien.use_range = old, True
@@ -42,6 +43,7 @@ def try_it(python: str) -> dict[str, Any]:
     first, last = rig.animation_data.action.frame_range
     result = {
         "seconds": seconds,
+        "made_room": made_room,
         "phase": run.phase,
         "problem": None if run.problem is None else run.problem.message,
         "clip": Path(scene.mien.clip.filepath).name,
@@ -57,6 +59,20 @@ def try_it(python: str) -> dict[str, Any]:
     bpy.ops.mien.stop_backend()
     after = _mien("first.facts").full_report(bpy.context)
     return result | {"report_after": after, "covering": covering}
+
+
+def _make_room() -> list[bool]:
+    """Whether a new file's cube is hidden, and whether a file with work in it is no new file."""
+    operators, scene = _mien("first.operators"), bpy.context.scene
+    bpy.ops.mesh.primitive_cube_add(size=2.0)
+    cube = bpy.context.object
+    cube.name = "Cube"
+    states = [operators.is_new_file(scene)]
+    settings = _mien("first.operators").MIEN_OT_try_it
+    settings._choose_scene(None, bpy.context, "no clip")
+    states += [bpy.context.scene == scene, cube.hide_get() and cube.hide_render]
+    cube.name = "My Model"
+    return [*states, operators.is_new_file(scene)]
 
 
 def _covering() -> list[list[str]]:

@@ -27,6 +27,10 @@ def test_try_it_tracks_the_sample(tried: Any) -> None:
     assert tried["kept"] == [True, True, 777], "it must not change somebody's scene"
 
 
+def test_new_file_makes_room(tried: Any) -> None:
+    assert tried["made_room"] == [True, True, True, False]
+
+
 def test_what_hides_the_clip_is_found_and_hidden(tried: Any) -> None:
     assert tried["covering"] == [[], ["Start"], [], ["Start"]]
 
