@@ -9,8 +9,8 @@ import bpy
 import numpy as np
 from numpy.typing import ArrayLike
 
-LINEAR = 1
-"""Number of 'LINEAR' among a keyframe's interpolations, as foreach_set takes it."""
+CONSTANT, LINEAR = 0, 1
+"""Numbers of a keyframe's interpolations, as foreach_set takes them."""
 
 
 class Curves:
@@ -26,9 +26,13 @@ class Curves:
         self._container: Any = _container(action, animation, owner)
 
     def fill(
-        self, data_path: str, index: int, frames: ArrayLike, values: ArrayLike, group: str
-    ) -> None:
-        """Make a curve have exactly these keys: frames (F,) ascending and values (F,)."""
+        self, data_path: str, index: int, frames: ArrayLike, values: ArrayLike, group: str,
+        holds: bool = False,
+    ) -> None:  # fmt: skip
+        """Make a curve have exactly these keys: frames (F,) ascending and values (F,).
+
+        holds: between keys that are more than a frame apart the value stays.
+        """
         curves = self._container.fcurves
         curve = curves.find(data_path, index=index)
         if curve is None:
@@ -43,7 +47,10 @@ class Curves:
         # Handles on the keys themselves: a stale handle would bend a curve made Bezier later.
         for name in ("co", "handle_left", "handle_right"):
             points.foreach_set(name, keys.ravel())
-        points.foreach_set("interpolation", np.full(len(keys), LINEAR, np.int32))
+        kinds = np.full(len(keys), LINEAR, np.int32)
+        if holds:
+            kinds[:-1][np.diff(np.asarray(frames)) > 1] = CONSTANT
+        points.foreach_set("interpolation", kinds)
         curve.update()
 
     def remove(self, data_path: str) -> None:

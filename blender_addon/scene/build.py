@@ -31,7 +31,7 @@ from .channels import (
 )
 from .datablocks import ensure_collection, ensure_object, find_object
 from .exact import show_keys
-from .footage import index_to_frame, set_up_scene
+from .footage import holds_pictures, index_to_frame, set_up_scene
 from .head import KEYS_A_PIECE, set_keys, update_head
 from .images import ensure_image, keep_png, set_pixels, settle_images
 from .light import store_lighting
@@ -314,7 +314,7 @@ class SceneUpdate:
             rig["face_found"] = 1.0
         count = max(1, KEYS_AT_ONCE // len(self._frames))
         chunk, self._channels = self._channels[:count], self._channels[count:]
-        write_channels(owners_of(collection), chunk, self._frames)
+        write_channels(owners_of(collection), chunk, self._frames, holds_pictures(self._clip()))
         if self._channels:
             self._pieces.insert(1, self._write)
         return True

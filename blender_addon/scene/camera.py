@@ -117,6 +117,12 @@ def clip_focal_px(clip: bpy.types.MovieClip) -> float:
     return float(clip.tracking.camera.focal_length_pixels)
 
 
+def shown_clip(data: bpy.types.Camera) -> bpy.types.MovieClip | None:
+    """Return the clip behind what a camera sees."""
+    clips = (i.clip for i in data.background_images if i.source == "MOVIE_CLIP")
+    return next(clips, None)
+
+
 def set_background(data: bpy.types.Camera, clip: bpy.types.MovieClip) -> None:
     """Show a clip behind what a camera sees."""
     images = data.background_images

@@ -126,15 +126,18 @@ def lens_channels(solve: Solve, smoothing: Smoothing, sensor_mm: float) -> list[
 
 
 def write_channels(
-    owners: dict[str, bpy.types.ID], channels: list[Channel], frames: NDArray[np.int64]
+    owners: dict[str, bpy.types.ID],
+    channels: list[Channel],
+    frames: NDArray[np.int64],
+    holds: bool = False,
 ) -> None:
-    """Make the curves have exactly these keys."""
+    """Make the curves have exactly these keys. holds: values stay where frames are left out."""
     curves: dict[str, Curves] = {}
     for channel in channels:
         if channel.owner not in curves:
             curves[channel.owner] = Curves(owners[channel.owner], ACTIONS[channel.owner])
         curves[channel.owner].fill(
-            channel.path, channel.index, frames, channel.values, channel.group
+            channel.path, channel.index, frames, channel.values, channel.group, holds
         )
 
 

@@ -76,6 +76,14 @@ def is_shown_rotated(clip: bpy.types.MovieClip | None, image_size: tuple[int, in
     )
 
 
+def holds_pictures(clip: bpy.types.MovieClip | None) -> bool:
+    """Say whether frames that a clip leaves out show the picture before them.
+
+    They do where the frame rate varies; a picture that an image sequence lacks is not shown at all.
+    """
+    return clip is not None and clip.source == "MOVIE"
+
+
 def set_up_scene(scene: bpy.types.Scene, shot: Shot, clip: bpy.types.MovieClip | None) -> None:
     """Give the scene the footage's size, frame rate and frame range, and its own colours."""
     render = scene.render

@@ -11,6 +11,7 @@ from mathutils import Matrix
 
 from ..shared.conventions import T_BLENDER_CAMERAOBJECT
 from .animation import Curves, find_curve
+from .camera import shown_clip
 from .channels import (
     ACTIONS,
     Channel,
@@ -21,6 +22,7 @@ from .channels import (
     write_channels,
 )
 from .datablocks import find_object
+from .footage import holds_pictures
 from .solve import Applied, Solve, load_applied, load_solve, store_applied
 
 TOLERANCE = 2e-5
@@ -91,7 +93,8 @@ def refine(collection: bpy.types.Collection) -> bool:
         # Edits of the motion belong to curves that go: they are written anew.
         prepare_owners(owners["rig"], owners["camera"], after.motion)
         moving = [c for c in new if c.owner in ("rig", "camera")]
-        write_channels(owners, moving, solve.frames)
+        clip = shown_clip(owners["camera"].data)
+        write_channels(owners, moving, solve.frames, holds_pictures(clip))
         old = [c for c in old if c.owner not in ("rig", "camera")]
         new = [c for c in new if c.owner not in ("rig", "camera")]
     for channel, target in zip(old, new, strict=True):

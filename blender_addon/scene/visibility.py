@@ -104,6 +104,9 @@ def visibility_rows(visibility: NDArray[np.uint8], frames: NDArray[np.int64]) ->
     rows = np.minimum(frames - frames[0], MAX_ROWS - 1)
     pixels = np.zeros((int(rows[-1]) + 1, visibility.shape[1]), np.uint8)
     pixels[rows[-1] - rows] = visibility
+    # Frames that are left out have what the one before them has.
+    for row in np.setdiff1d(np.arange(len(pixels)), rows):
+        pixels[rows[-1] - row] = pixels[rows[-1] - row + 1]
     return pixels
 
 

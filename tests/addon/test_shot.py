@@ -199,3 +199,11 @@ def test_a_shot_stays_as_it_was_while_frames_go_on(receiver: Any, send: Any) -> 
     for row, frame in enumerate(sent):
         np.testing.assert_array_equal(motion.expression[row], frame.expression)
         np.testing.assert_array_equal(motion.joint_rotations[row], frame.joint_rotations)
+
+
+def test_the_lens_of_a_job_is_told_at_its_end(receiver: Any, send: Any) -> None:
+    send(_model("final"))
+    send(_frame(0, "final"))
+    assert receiver.shot().distortion == ()
+    send(messages.JobDone(image_size=(64, 48), n_frames=1, distortion=(-0.1, 0.02, 0.0)))
+    assert receiver.shot().distortion == (-0.1, 0.02, 0.0)

@@ -76,3 +76,66 @@ def shown(cases: list[dict[str, Any]], folder: str) -> list[dict[str, Any]]:
             }
         )
     return answers
+
+
+def held(track: str, clip: str, pictures: str) -> dict[str, Any]:
+    """Where the head is, and what is visible, in frames that a track leaves out."""
+    import scene_checks
+
+    found = {}
+    for name, file in (("movie", clip), ("sequence", pictures)):
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        bpy.ops.preferences.addon_enable(module=MODULE)
+        bpy.ops.mien.import_track(filepath=track, clip_path=file)
+        places, visible = {}, {}
+        for frame in range(3, 11):
+            bpy.context.scene.frame_set(frame)
+            places[frame] = scene_checks._posed()[0].tolist()
+            visible[frame] = float(scene_checks._attribute("mien_visible").mean())
+        found[name] = [places, visible]
+    return found
+
+
+def lens(clip: str, connection: str, job_id: str) -> dict[str, Any]:
+    """What a live job says of the lens, in the camera and in the Movie Clip's own."""
+    from tracking_checks import _set_up
+
+    settings = _set_up(clip, connection)
+    bpy.ops.mien.track(job_id=job_id)
+    camera = bpy.context.scene.camera.data
+    own, background = settings.clip.tracking.camera, camera.background_images[0]
+    focal = []
+    for frame in range(3, 12):
+        bpy.context.scene.frame_set(frame)
+        focal.append(camera.lens / camera.sensor_width * 320)
+    return {
+        "model": own.distortion_model,
+        "distortion": [own.k1, own.k2, own.k3],
+        "straight": background.clip_user.use_render_undistorted,
+        "focal_px": focal,
+        "clip_focal_px": own.focal_length_pixels,
+        "centre": list(own.principal_point),
+    }
+
+
+def lens_job(clip: str) -> dict[str, Any]:
+    """The job that a Movie Clip's camera and a zoom make."""
+    import msgspec
+
+    settings = bpy.context.scene.mien
+    settings.clip = bpy.data.movieclips.load(clip)
+    make = importlib.import_module(f"{MODULE}.operators.track").track_job
+    own = settings.clip.tracking.camera
+    own.focal_length_pixels, own.k1, own.k2 = 400.0, -0.12, 0.03
+    own.principal_point = (0.1, -0.2)
+    jobs = {}
+    for mode in ("SOLVE", "ZOOM", "CLIP"):
+        settings.focal_mode = mode
+        job = make(settings)
+        jobs[mode] = msgspec.to_builtins(job.lens) | {"focal_px": job.focal_px}
+    own.distortion_model, own.division_k1 = "DIVISION", 0.1
+    try:
+        make(settings)
+    except ValueError as error:
+        jobs["refused"] = str(error)
+    return jobs

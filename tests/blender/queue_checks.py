@@ -101,7 +101,7 @@ def several(clips: list[str], connection: str, blend: str) -> dict[str, Any]:
     settings = _set_up(clips[0], connection)
     settings.quality = "preview"
     for clip in clips:
-        settings.clip = bpy.data.movieclips.load(clip)
+        settings.clip = bpy.data.movieclips.load(clip, check_existing=True)
         bpy.ops.mien.queue_add()
     Path(clips[1]).rename(clips[1] + ".away")
     added = [[item.name, item.details, item.state, item.set_scene] for item in _queue().items]
