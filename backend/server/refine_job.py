@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from backend.assembly import Known, ResultCollector
 from backend.constraints import to_text
@@ -58,9 +60,16 @@ def run_refine_job(job: Job, context: JobContext) -> JobDone:
         n_frames=track.n_frames,
         K=track.K[0],
         focal_sd_percent=float(track.focal_sd_percent[0]) if track.focal_sd_percent.size else None,
+        distortion=_row(track.distortion),
         near_ms=refined.near_ms,
         whole_ms=refined.whole_ms,
     )
+
+
+def _row(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """K1, K2, K3 as a message has them; a track without distortion has none."""
+    first, second, third = values.tolist() or (0.0, 0.0, 0.0)
+    return first, second, third
 
 
 def source_of(job: RefineJob, context: JobContext) -> Track:
