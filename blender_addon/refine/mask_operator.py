@@ -27,7 +27,7 @@ class MIEN_OT_mask(Solving, bpy.types.Operator):
 
     bl_idname = "mien.mask"
     bl_label = "Use Mask"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     mask: StringProperty(
         name="Mask", description="Name of the mask; the chosen one where it is not given",

@@ -12,6 +12,9 @@ MENUS = ("CLIP_MT_tracking_context_menu", "VIEW3D_MT_object_context_menu")
 KEYMAPS = (("Clip Editor", "CLIP_EDITOR"), ("3D View", "VIEW_3D"))
 """Name and space of the key maps that the mouse is looked for in."""
 
+MODES = (("Object Mode", "EMPTY"), ("Pose", "EMPTY"))
+"""Those of the 3D view that have an X of their own, which comes first."""
+
 _items: list[tuple[Any, Any]] = []
 
 
@@ -60,6 +63,8 @@ def register() -> None:
         _items.append((keys, keys.keymap_items.new("mien.pin", "LEFTMOUSE", "PRESS")))
         delete = keys.keymap_items.new("mien.pin_delete", "LEFTMOUSE", "PRESS", ctrl=True)
         _items.append((keys, delete))
+    for name, space in (*KEYMAPS, *MODES):
+        keys = configuration.keymaps.new(name=name, space_type=space)
         _items.append((keys, keys.keymap_items.new("mien.pin_delete", "X", "PRESS")))
 
 

@@ -21,7 +21,7 @@ class MIEN_OT_refine(Solving, bpy.types.Operator):
 
     bl_idname = "mien.refine"
     bl_label = "Solve Again"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     scope: EnumProperty(
         name="Scope",
@@ -70,7 +70,7 @@ class MIEN_OT_ignore_frames(Solving, bpy.types.Operator):
 
     bl_idname = "mien.ignore_frames"
     bl_label = "Ignore Frames"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     start: IntProperty(
         name="Start",
@@ -137,7 +137,7 @@ class MIEN_OT_neutral_frame(Solving, bpy.types.Operator):
 
     bl_idname = "mien.neutral_frame"
     bl_label = "Neutral Frame"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     frame: IntProperty(
         name="Frame",

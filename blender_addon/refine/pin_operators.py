@@ -23,7 +23,7 @@ class MIEN_OT_pin(Solving, bpy.types.Operator):
 
     bl_idname = "mien.pin"
     bl_label = "Pin Landmark"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     landmark: StringProperty(
         name="Landmark",
@@ -159,7 +159,7 @@ class MIEN_OT_pin_delete(Solving, bpy.types.Operator):
 
     bl_idname = "mien.pin_delete"
     bl_label = "Delete Pin"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     index: IntProperty(
         name="Pin",
@@ -198,7 +198,7 @@ class MIEN_OT_pins_clear(Solving, bpy.types.Operator):
 
     bl_idname = "mien.pins_clear"
     bl_label = "Delete Pins"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     this_frame: BoolProperty(
         name="Current Frame Only", description="Only pins of the current frame", default=False

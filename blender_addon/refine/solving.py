@@ -30,7 +30,10 @@ class NeedsResult:
 
 
 class Solving(NeedsResult):
-    """Solves after it has changed something. One undo takes both back."""
+    """Solves after it has changed something. One undo takes both back.
+
+    Such operators have no "REGISTER": adjusting the last one would solve in the foreground.
+    """
 
     _timer: Any = None
     _run: Any = None
@@ -67,7 +70,8 @@ class Solving(NeedsResult):
             # A newer solve has taken over, or undo has taken away what this one was of.
             self._remove_timer(context)
             return {"FINISHED"} if current_run() is not None else {"CANCELLED"}
-        if event.type == "ESC" and event.value == "PRESS" and not run.is_finished:
+        is_long = run.scope == "whole" and not run.is_finished
+        if event.type == "ESC" and event.value == "PRESS" and is_long:
             run.cancel()
             redraw()
             return {"RUNNING_MODAL"}
