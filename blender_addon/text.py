@@ -24,8 +24,9 @@ def draw_text(
         width = int(width * scale)
     else:
         width = context.region.width if context.region is not None else 400
-    # About 7 pixels a letter at scale 1, less margins and the icon.
-    letters = max(20, int((width / scale - 50) / 6.5))
+    # About 6.5 pixels a letter at scale 1, less margins and the icon.
+    margin = 50 if icon == "NONE" else 70
+    letters = max(20, int((width / scale - margin) / 6.5))
     column = layout.column(align=True)
     for number, line in enumerate(textwrap.wrap(text, letters) or [""]):
         first = number == 0

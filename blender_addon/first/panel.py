@@ -90,6 +90,11 @@ def draw_problem(
 ) -> None:
     """Say what happened and what to do, with the buttons that help."""
     box = layout.box()
+    clip = context.scene.mien.clip
+    if clip is not None:
+        # The clip's name is in the panel: its folders only make the message long.
+        path = bpy.path.abspath(clip.filepath)
+        message = message.replace(path, bpy.path.basename(path))
     draw_text(box, message, context, icon="ERROR")
     draw_text(box, advice, context)
     row = box.row(align=True)

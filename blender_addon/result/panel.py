@@ -33,7 +33,8 @@ class _Refine:
             draw_text(layout, text, context, icon="INFO")
             return
         result = collection.mien_result
-        column = layout.column(heading="Smooth", align=True)
+        column = layout.column(align=True)
+        column.label(text="Smoothing, in frames to either side")
         for name in ("position", "rotation", "expression", "focal"):
             column.prop(result, f"smooth_{name}")
         layout.prop(result, "motion")

@@ -18,6 +18,7 @@ from pictures import (
     key,
     main_window,
     mouse,
+    only,
     open_tab,
     panel_picture,
     region_of,
@@ -164,14 +165,15 @@ def track(tell: Tell, quality: str) -> Step:
         bpy.ops.mien.try_it("INVOKE_DEFAULT", quality=quality)
     yield lambda: runtime.run is not None and runtime.run is not before
     run = runtime.run
-    yield lambda: run.is_finished or bpy.context.scene.mien.collection is not None
+    stage = "Fitting" if quality == "final" else "Finding"
+    yield lambda: run.is_finished or run.status.startswith(stage)
     yield 1.0
     screenshot(f"{quality}_running", None)
     yield lambda: run.is_finished
     assert run.problem is None, run.problem
     tell(f"{run.summary} {time.monotonic() - began:.0f} s")
     with in_area(area):
-        area.spaces.active.region_3d.view_perspective = "CAMERA"
+        assert area.spaces.active.region_3d.view_perspective == "CAMERA"
         area.spaces.active.shading.type = "MATERIAL" if quality == "final" else "SOLID"
     bpy.context.scene.frame_set(20)
     yield 4.0 if quality == "final" else SETTLE_S
@@ -179,6 +181,17 @@ def track(tell: Tell, quality: str) -> Step:
     yield SETTLE_S
     screenshot(f"{quality}_done", None)
     screenshot(f"{quality}_panel", box_of(region_of(area, "UI"), main_window()))
+    space = area.spaces.active
+    space.show_region_ui = space.show_region_toolbar = space.show_gizmo = False
+    space.overlay.show_overlays = False
+    yield SETTLE_S
+    with in_area(area):
+        bpy.ops.view3d.view_center_camera()
+    yield 4.0 if quality == "final" else SETTLE_S
+    screenshot(f"{quality}_view", box_of(region_of(area, "WINDOW"), main_window()))
+    space.show_region_ui = space.show_region_toolbar = space.show_gizmo = True
+    space.overlay.show_overlays = True
+    yield 0.2
 
 
 def panels(tell: Tell) -> Step:
@@ -240,7 +253,9 @@ def pin(tell: Tell) -> Step:
     collection = scene.mien.collection
     picture, refine_run = mien("refine.picture"), mien("refine.run")
     scene.mien_show_pins, scene.mien_pin_layout = True, "68"
-    scene.frame_set(30)
+    with in_area(area):
+        bpy.ops.clip.change_frame(frame=30)
+    area.tag_redraw()
     yield SETTLE_S
     with in_area(area):
         view = picture.clip_view(bpy.context)
@@ -320,21 +335,26 @@ def live(settings: dict[str, Any], tell: Tell) -> Step:
     if "wheels" not in settings:
         tell("skipped: live tracking asks for a backend that is installed where Blender is")
         return
-    scene = bpy.context.scene
+    scene, area = bpy.context.scene, area_of("VIEW_3D")
     scene.mien_live.source = scene.mien.clip.filepath
     operators = mien("live.operators")
-    assert bpy.ops.mien.live() == {"FINISHED"}
-    run = operators.live_run()
-    yield lambda: run.is_finished or scene.mien_live.collection is not None
+    open_tab(area)
+    with only("VIEW_3D", "Live"):
+        yield SETTLE_S
+        assert bpy.ops.mien.live() == {"FINISHED"}
+        assert bpy.ops.mien.live_record() == {"FINISHED"}
+        run = operators.live_run()
+        yield lambda: run.is_finished or run.stream.frames > 2
+        open_tab(area)
+        yield 0.4
+        screenshot("live", box_of(region_of(area, "UI"), main_window()))
+        tell(run.status)
+        yield lambda: run.is_finished
     assert not run.error, run.error
-    bpy.ops.mien.live_record()
-    yield 3.0
-    area = area_of("VIEW_3D")
-    yield from panel_picture("live", "VIEW_3D", "Live")
-    tell(run.status)
-    if not run.is_finished:
-        bpy.ops.mien.live_record()
-    yield lambda: run.is_finished
+    rig = next(o for o in scene.mien_live.collection.objects if o.type == "ARMATURE")
+    first, last = rig.animation_data.action.frame_range
+    assert last - first > 10, "nothing was recorded"
+    tell(f"frames {first:.0f} to {last:.0f} were recorded")
     area.tag_redraw()
     yield SETTLE_S
 
