@@ -30,6 +30,11 @@ class Refine:
     """What is known of the shot; each option replaces what the track was solved with."""
     focal_px: Annotated[float | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Hold this focal length; where not given it stays given or solved, as it was."""
+    focal_mode: Literal["as_before", "solve", "zoom"] = "as_before"
+    """Without --focal-px: "as_before" keeps it given, solved or zooming; "solve" finds
+    one for the shot; "zoom" lets it change within the shot."""
+    hold_person: bool = False
+    """Keep the person's face."""
     scope: Literal["near", "whole", "both"] = "both"
     """"near" solves only the frames about the pins that have changed, with person and camera held;
     "whole" solves everything; "both" does one after the other."""
@@ -60,6 +65,8 @@ class Refine:
                 track,
                 self._wanted(given, from_text(track.constraints)),
                 focal_px=self.focal_px,
+                focal_mode=self.focal_mode,
+                hold_person=self.hold_person,
                 near=self.scope != "whole",
                 whole=self.scope != "near",
                 report=Reporter(show, lambda: False),

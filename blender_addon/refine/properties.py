@@ -190,6 +190,13 @@ class MienRefine(bpy.types.PropertyGroup):
                 self.limits.add().name = name
 
 
+def _show_pins(self: bpy.types.Scene, context: bpy.types.Context) -> None:
+    from .warm import warm
+
+    if self.mien_show_pins:
+        warm(self)
+
+
 CLASSES = (MienPin, MienFrames, MienLimit, MienRefine)
 
 
@@ -203,6 +210,7 @@ def register() -> None:
         description="Show landmarks and pins over the clip, in the Movie Clip Editor and in the 3D "
         "view through Mien's camera. Drag a landmark to pin it; Ctrl-click or X deletes the pin",
         default=False,
+        update=_show_pins,
     )
     bpy.types.Scene.mien_pin_layout = EnumProperty(
         name="Landmarks",

@@ -16,6 +16,7 @@ from ..scene.footage import index_to_frame
 from ..scene.refined import RefinedUpdate, shot_of
 from ..scene.solve import load_solve
 from ..shared.messages import RefineJob
+from . import warm
 from .job import Scope, as_text, refine_job
 from .receiver import RefineReceiver
 
@@ -198,6 +199,7 @@ def stop() -> None:
 def forget() -> None:
     """Stop what goes on and show no outcome any more."""
     stop()
+    warm.stop()
     _run.clear()
 
 
