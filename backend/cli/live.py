@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -90,5 +91,7 @@ def _note(text: str) -> None:
 
 def _end_with_input(source: LiveSource) -> None:
     """Close the source once standard input ends."""
-    sys.stdin.buffer.read()
+    # Not `sys.stdin`: Python ends with a fatal error while a thread waits in its buffer.
+    while os.read(0, 4096):
+        pass
     source.close()

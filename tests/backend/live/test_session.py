@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from types import SimpleNamespace
@@ -59,3 +61,21 @@ def test_what_ends_a_session_is_told_and_its_frames_are_kept(
     assert last["type"] == "end" and last["reason"] == reason and last["frames"] == 4
     assert done.frames == len(recording.index) == 4
     assert done.broke_off is (error if isinstance(error, FootageError) else None)
+
+
+WATCHED = """
+import threading, time
+from backend.cli.live import _end_with_input
+threading.Thread(target=_end_with_input, args=(None,), daemon=True).start()
+time.sleep(0.3)
+"""
+"""A session that ends by itself while its input is still open."""
+
+
+def test_ends_quietly_while_its_input_is_open() -> None:
+    command = [sys.executable, "-c", WATCHED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        assert process.wait(60) == 0, said
+    assert said == ""
