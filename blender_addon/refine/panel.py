@@ -67,11 +67,13 @@ class _Panel:
         """Only with a result."""
         return context.scene is not None and context.scene.mien.collection is not None
 
-    def _prepared(self, context: bpy.types.Context) -> tuple[bpy.types.UILayout, Any]:
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        return layout, context.scene.mien.collection.mien_refine
+
+def _prepared(panel: Any, context: bpy.types.Context) -> tuple[bpy.types.UILayout, Any]:
+    """Return the panel's layout, and what is set by hand for the scene's result."""
+    layout = panel.layout
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    return layout, context.scene.mien.collection.mien_refine
 
 
 class _Refine(_Panel):
@@ -79,7 +81,7 @@ class _Refine(_Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw pins and how the solve goes."""
-        layout, refine = self._prepared(context)
+        layout, refine = _prepared(self, context)
         if SOLVE not in context.scene.mien.collection or not refine.has_source:
             text = "Track again, or import the track again: where this was solved is not known."
             draw_text(layout, text, context, icon="INFO")
@@ -130,7 +132,7 @@ class _Frames(_Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw ignored and neutral frames."""
-        layout, refine = self._prepared(context)
+        layout, refine = _prepared(self, context)
         layout.use_property_split = False
         column = layout.column(align=True)
         column.label(text="Ignored")
@@ -156,7 +158,7 @@ class _Mask(_Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the mask."""
-        layout, refine = self._prepared(context)
+        layout, refine = _prepared(self, context)
         layout.prop(refine, "mask")
         layout.prop(refine, "mask_folder")
         row = layout.row(align=True)
@@ -171,7 +173,7 @@ class _Limits(_Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the 52 expressions."""
-        layout, refine = self._prepared(context)
+        layout, refine = _prepared(self, context)
         layout.use_property_split = False
         if not len(refine.limits):
             layout.operator("mien.limits_show")
@@ -186,7 +188,7 @@ class _Hold(_Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw what the whole solve may change."""
-        layout, refine = self._prepared(context)
+        layout, refine = _prepared(self, context)
         layout.prop(refine, "hold_person")
         layout.prop(refine, "focal_mode")
         clip = context.scene.mien.clip

@@ -84,7 +84,7 @@ def clip_view(context: bpy.types.Context) -> PictureView | None:
     if collection is None or space.clip is None or space.clip != settings.clip:
         return None
     size = picture_size(collection)
-    if not size[0] or is_shown_rotated(space.clip, size):
+    if not size[0] or is_shown_rotated(space.clip, size) or _is_stabilised(space):
         return None
     view = context.region.view2d
     # Its unit square is the picture. Places come as whole pixels: from far apart they are exact.
@@ -96,6 +96,12 @@ def clip_view(context: bpy.types.Context) -> PictureView | None:
     if width <= 0 or height <= 0:
         return None
     return PictureView(float(left), float(bottom), float(width), float(height), size)
+
+
+def _is_stabilised(space: bpy.types.Space) -> bool:
+    """Whether the clip is shown shifted and turned: how, Blender does not tell scripts."""
+    stabilisation = space.clip.tracking.stabilization
+    return bool(space.show_stable and stabilisation.use_2d_stabilization)
 
 
 def camera_view(context: bpy.types.Context) -> PictureView | None:

@@ -6,6 +6,7 @@ import importlib
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bpy
@@ -392,3 +393,62 @@ def leaving() -> dict[str, Any]:
     bpy.ops.preferences.addon_enable(module=MODULE)
     states["again"] = state()
     return states | {"processes": os.getpid() > 0}
+
+
+class WithoutLists:
+    """A layout whose lists are rows: Blender crashes where a list has no window."""
+
+    def __init__(self, layout: Any) -> None:
+        object.__setattr__(self, "layout", layout)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.layout, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.layout, name, value)
+
+    def template_list(
+        self, kind: str, name: str, data: Any, items: str, active: Any, active_name: str,
+        **_: Any,
+    ) -> None:  # fmt: skip
+        draw_item = getattr(_mien("refine.panel"), kind).draw_item
+        for index, item in enumerate(getattr(data, items)):
+            draw_item(
+                None, bpy.context, self.layout.column(), data, item, 0, active, active_name, index
+            )
+
+
+def panels(track: str, clip: str) -> None:
+    """What the panels and the menu draw; answers by itself."""
+    from panel_checks import in_layout, texts_of
+
+    settings = bpy.context.scene.mien
+    settings.clip = bpy.data.movieclips.load(clip)
+    bpy.ops.mien.import_track(filepath=track)
+    refine = settings.collection.mien_refine
+
+    def drawn(layout: Any, kind: Any) -> str:
+        box = layout.box()
+        kind.draw(SimpleNamespace(layout=WithoutLists(box)), bpy.context)
+        return " ".join(texts_of(box.introspect()))
+
+    def states(layout: Any) -> dict[str, str]:
+        types, found = bpy.types, {}
+        found["nothing"] = drawn(layout, types.MIEN_PT_pins_view3d)
+        bpy.context.scene.mien_show_pins = True
+        bpy.ops.mien.pin(landmark=TIP, frame=5, x=1.0, y=2.0)
+        bpy.ops.mien.ignore_frames(start=4, end=5)
+        bpy.ops.mien.neutral_frame(frame=4)
+        bpy.context.scene.frame_set(5)
+        found["pins"] = drawn(layout, types.MIEN_PT_pins_clip)
+        for name in ("frames", "mask", "limits", "hold"):
+            found[name] = drawn(layout, getattr(types, f"MIEN_PT_{name}_clip"))
+        refine.mask_path, refine.focal_mode = "/masks/hand.png", "FIXED"
+        for name in ("mask", "hold"):
+            found[f"{name} in use"] = drawn(layout, getattr(types, f"MIEN_PT_{name}_view3d"))
+        found["menu"] = drawn(layout, types.MIEN_MT_refine)
+        refine.track = ""
+        found["unknown"] = drawn(layout, types.MIEN_PT_pins_view3d)
+        return found
+
+    in_layout(states)

@@ -235,3 +235,21 @@ def test_nothing_is_left_when_it_is_switched_off(blender: Any) -> None:
     assert found["on"][0] >= 1 and found["on"][2:] == [True, True, True, 1]
     assert found["off"] == [0, 0, False, False, False, 0]
     assert found["again"] == found["on"]
+
+
+def test_panels_say_what_they_should(
+    blender: Any, arguments: dict[str, Any], track_file: Path
+) -> None:
+    drawn = blender.run("refine_checks.py", "panels", track=track_file, clip=arguments["clip"])
+    for text in ("Edit Pins", "320", "Solve Near Changes", "Solve Between Keyframes"):
+        assert text in drawn["nothing"] and text in drawn["pins"]
+    assert "not been solved with yet" in drawn["pins"]
+    assert "not been solved" not in drawn["nothing"]
+    assert "Ctrl Click" in drawn["pins"] and "Nose Tip" in drawn["pins"]
+    assert "Ignore Current Frame" in drawn["frames"] and "Frame 4" in drawn["frames"]
+    assert "Use Mask" in drawn["mask"] and "Update Mask" in drawn["mask in use"]
+    assert "jawOpen" in drawn["limits"]
+    assert "Lock Identity" in drawn["hold"] and "Sensor Width" not in drawn["hold"]
+    assert "Sensor Width" in drawn["hold in use"]
+    assert "Ignore Frame No Longer" in drawn["menu"]
+    assert "Track again" in drawn["unknown"]
