@@ -57,25 +57,23 @@ def changed_by(signature: Array, before: Array) -> float:
 
 
 @compiled
-def median_distance(points: Array, others: Array) -> float:
-    """Of points (L,2) from others (L,2)."""
+def carry_on(points: Array, foreseen: Array, share: float) -> tuple[Array, float]:
+    """Points (L,2) moved by a share of what nose and eyes have moved from foreseen (L,2).
+
+    And the median distance of the points, before that, from where they were foreseen.
+    """
     distance = np.empty(len(points))
-    for i in range(len(points)):
-        distance[i] = math.hypot(points[i, 0] - others[i, 0], points[i, 1] - others[i, 1])
-    return float(np.median(distance))
-
-
-@compiled
-def carry_on(points: Array, foreseen: Array, share: float) -> Array:
-    """Points (L,2) moved by a share of what nose and eyes have moved from foreseen (L,2)."""
     x = 0.0
     y = 0.0
-    for i in range(_FIRST_RIGID, _LAST_RIGID):
-        x += points[i, 0] - foreseen[i, 0]
-        y += points[i, 1] - foreseen[i, 1]
-    count = _LAST_RIGID - _FIRST_RIGID
+    for i in range(len(points)):
+        u = points[i, 0] - foreseen[i, 0]
+        v = points[i, 1] - foreseen[i, 1]
+        distance[i] = math.hypot(u, v)
+        if _FIRST_RIGID <= i < _LAST_RIGID:
+            x += u
+            y += v
     result = points.copy()
     for i in range(len(points)):
-        result[i, 0] += share * x / count
-        result[i, 1] += share * y / count
-    return result
+        result[i, 0] += share * x / (_LAST_RIGID - _FIRST_RIGID)
+        result[i, 1] += share * y / (_LAST_RIGID - _FIRST_RIGID)
+    return result, float(np.median(distance))

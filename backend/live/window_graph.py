@@ -29,7 +29,7 @@ from .landmark_rows import LAYOUT, landmark_rows
 from .looks import DenseLook, FullLook, LightLook, can_look_lightly
 from .places import cut, start_of, to_image
 from .settings import LiveSettings
-from .trust import carry_on, changed_by, median_distance, signature_of
+from .trust import carry_on, changed_by, signature_of
 
 Arrays = Sequence[NDArray[np.float32]]
 Run = Callable[..., Arrays]
@@ -128,9 +128,10 @@ class WindowGraph:
         start = start_of(memory.first, memory.points, foreseen, window)
         found = self._light(pixels, start, memory.log_sigma, *memory.known)
         pixels_2d, sigma = to_image(found[0][0], found[1][0], window)
-        if median_distance(pixels_2d, foreseen) > MOST_CORRECTION * window.side:
+        carried, correction = carry_on(pixels_2d, foreseen, CARRY_ON)
+        if correction > MOST_CORRECTION * window.side:
             return None
-        return Look(carry_on(pixels_2d, foreseen, CARRY_ON), sigma, memory.score, True)
+        return Look(carried, sigma, memory.score, True)
 
     def _look_fully(
         self, pixels: NDArray[np.uint8], signature: NDArray[np.float64], window: Window

@@ -12,18 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.linalg import lapack
-from torch import Tensor
 
-from backend.fit import terms
-from backend.fit.size import SizeSplit
-from backend.head import GaussianMixture, Head
+from backend.head import Head
 
 from . import kernel
 from .energy import FrameEnergy, FrameState, minimise_frame
 from .points import FramePoints
+from .prior import PersonPrior
 from .settings import RealtimeSettings
 
 Array = NDArray[np.float64]
@@ -65,14 +62,10 @@ class Person:
     ) -> None:  # fmt: skip
         """energy: makes a frame's energy of points, focal length, landmarks and precision."""
         self.settings = settings
-        prior, split = head.identity_prior, SizeSplit.of(head)
-        self.prior = GaussianMixture(
-            prior.weights.double(), prior.means.double(), prior.precision_chol.double()
-        )
-        self.size_split = SizeSplit(split.growth.double(), split.direction.double())
+        self.prior = PersonPrior(head)
         self._energy = energy
         self._mean = points
-        self._size = prior.means.shape[-1]
+        self._size = self.prior.size
         start = np.zeros(self._size) if identity is None else np.asarray(identity, np.float64)
         self._start_log_focal = math.log(focal_px)
         self.values = np.append(start, self._start_log_focal)
@@ -163,7 +156,7 @@ class Person:
         """Gauss-Newton's step on the window's quadratic and the priors."""
         s = self.settings.energy
         size = self._size
-        gradient, hessian = self._prior_derivatives(torch.from_numpy(values[:-1]))
+        gradient, hessian = self.prior.derivatives(values[:-1])
         matrix, vector = np.zeros((size + 1, size + 1)), np.zeros(size + 1)
         # Half of gradient and Hessian, as everywhere.
         matrix[:size, :size] = 0.5 * s.identity_weight * hessian
@@ -183,13 +176,6 @@ class Person:
         if info == 0:
             step[free] = -solution
         return step
-
-    def _prior_derivatives(self, identity: Tensor) -> tuple[Array, Array]:
-        """Gradient (K,), Gauss-Newton's Hessian (K,K) of the prior on a head of mean size."""
-        split = self.size_split
-        gradient, hessian = terms.identity_derivatives(split.at_mean_size(identity), self.prior)
-        turn = split.derivative(identity)
-        return (turn.T @ gradient).numpy(), (turn.T @ hessian @ turn).numpy()
 
 
 def rescaled(state: FrameState, focal_px: float, new_focal_px: float) -> FrameState:

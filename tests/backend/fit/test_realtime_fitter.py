@@ -15,9 +15,10 @@ from backend.fit.realtime import RealtimeFitter, RealtimeSettings, kernel
 from backend.fit.realtime.compiled import IS_COMPILED
 from backend.fit.realtime.energy import FrameState
 from backend.fit.realtime.person import shared_jacobian
+from backend.fit.realtime.prior import PersonPrior
 from backend.fit.size import SizeSplit
-from backend.fit.terms import identity_cost
-from backend.head import Head
+from backend.fit.terms import identity_cost, identity_derivatives
+from backend.head import GaussianMixture, Head
 
 LAYOUT = "dense320"
 
@@ -116,16 +117,21 @@ def test_identity_and_focal_length_are_learnt(head: Head) -> None:
     assert person.version > 5 and len(person.keys) > 3
 
 
-def test_the_prior_on_a_person_leaves_the_size_alone(head: Head) -> None:
-    shot = simulate(head, Simulation(frames=1, seed=7))
-    fitter = RealtimeFitter(head, LAYOUT, shot.image_size, RealtimeSettings(), shot.identity)
-    person, split = fitter.person, SizeSplit.of(head)
-    at = torch.from_numpy(shot.identity).double().requires_grad_(True)
-    apart = SizeSplit(split.growth.double(), split.direction.double()).at_mean_size(at)
-    (expected,) = torch.autograd.grad(identity_cost(apart, person.prior), at)
-    gradient, hessian = person._prior_derivatives(at.detach())
-    np.testing.assert_allclose(gradient, expected.numpy(), rtol=1e-6, atol=1e-9)
-    assert np.linalg.eigvalsh(hessian).min() > 0
+def test_the_prior_on_a_person_is_that_of_the_shot(head: Head) -> None:
+    identity = simulate(head, Simulation(frames=1, seed=7)).identity.astype(np.float64)
+    split, mixture = SizeSplit.of(head), head.identity_prior
+    split = SizeSplit(split.growth.double(), split.direction.double())
+    mixture = GaussianMixture(
+        mixture.weights.double(), mixture.means.double(), mixture.precision_chol.double()
+    )
+    at = torch.from_numpy(identity).requires_grad_(True)
+    (expected,) = torch.autograd.grad(identity_cost(split.at_mean_size(at), mixture), at)
+    gradient, hessian = PersonPrior(head).derivatives(identity)
+    np.testing.assert_allclose(gradient, expected.numpy(), rtol=1e-8, atol=1e-9)
+    at = at.detach()
+    turn = split.derivative(at)
+    _, straight = identity_derivatives(split.at_mean_size(at), mixture)
+    np.testing.assert_allclose(hessian, (turn.T @ straight @ turn).numpy(), rtol=1e-8, atol=1e-8)
 
 
 def test_shared_jacobian_is_a_difference_quotient(head: Head) -> None:
