@@ -214,3 +214,61 @@ def undone(clip: str, connection: str) -> dict[str, Any]:
     after = [_states(), len(bpy.data.objects)]
     bpy.ops.mien.queue_start()
     return {"before": before, "after": after, "again": [_states(), len(bpy.data.objects)]}
+
+
+class _WithoutLists:
+    """A layout that leaves lists out, which Blender can only draw in a window."""
+
+    def __init__(self, layout: Any) -> None:
+        self._layout = layout
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "template_list":
+            return lambda *arguments, **options: None
+        found = getattr(self._layout, name)
+        if name in ("row", "column", "box"):
+            return lambda *arguments, **options: _WithoutLists(found(*arguments, **options))
+        return found
+
+
+def panels(clip: str) -> None:
+    """What the panels say with and without people and jobs; answers by itself."""
+    from types import SimpleNamespace
+
+    from panel_checks import in_layout, texts_of
+
+    scene = bpy.context.scene
+    people, queue = _mien("people.panel"), _mien("queue.panel")
+
+    def drawn(layout: Any, panel: Any) -> str:
+        box = layout.box()
+        panel.draw(SimpleNamespace(layout=_WithoutLists(box)), bpy.context)
+        return " ".join(texts_of(box.introspect()))
+
+    def both(layout: Any) -> list[str]:
+        return [drawn(layout, p) for p in (people.MIEN_PT_people_clip, queue.MIEN_PT_queue_clip)]
+
+    def states(layout: Any) -> dict[str, Any]:
+        found = {"empty": both(layout)}
+        scene.mien.clip = bpy.data.movieclips.load(clip)
+        bpy.ops.mien.pick_person(frame=3, x=10, y=20)
+        bpy.ops.mien.queue_add(who="ALL")
+        found["one"] = both(layout)
+        item = scene.mien_queue.items[0]
+        item.state, item.message = "FAILED", "It did not work. Try again."
+        found["failed"] = both(layout)
+        return found
+
+    in_layout(states)
+
+
+def documented() -> dict[str, list[str]]:
+    """Properties of the operators that have no description."""
+    names = [n for n in dir(bpy.ops.mien) if n.startswith(("queue_", "person_", "pick_", "find_"))]
+    missing = {}
+    for name in [*names, "track_people"]:
+        kind = getattr(bpy.ops.mien, name).get_rna_type()
+        lacking = [p.identifier for p in kind.properties
+                   if p.identifier != "rna_type" and not p.description]  # fmt: skip
+        missing[name] = lacking if kind.description else [*lacking, "itself"]
+    return missing

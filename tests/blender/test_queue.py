@@ -155,3 +155,21 @@ def test_what_was_undone_stays_undone(blender: Any, connection: Path, two: Path)
     assert facts["before"] == [["DONE"], 4]
     assert facts["after"][1] == 0 and facts["after"][0] != ["DONE"]
     assert facts["again"] == [["DONE"], 4]
+
+
+def test_panels_say_what_to_do(blender: Any, two: Path) -> None:
+    drawn = blender.run("queue_checks.py", "panels", clip=two)
+    people, queue = drawn["empty"]
+    assert "Find People" in people and "largest face" in people and "Track All" not in people
+    assert "Add to Queue" in queue and "one after another" in queue and "Start" not in queue
+    people, queue = drawn["one"]
+    assert "Track Person" in people and "Track All" in people
+    assert "Add All People" in queue and "Start" in queue and "Cancel" in queue
+    _, queue = drawn["failed"]
+    assert "It did not work. Try again." in queue and "Retry" in queue
+
+
+def test_operators_are_documented(blender: Any) -> None:
+    missing = blender.run("queue_checks.py", "documented")
+    assert len(missing) == 12
+    assert not any(missing.values()), missing
