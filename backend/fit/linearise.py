@@ -1,11 +1,9 @@
 """Normal equations of energies over pixels, frames and cameras at a time, without large Jacobians.
 
-An energy over pixels gives a gradient and a curvature at each pixel. The gradient is pulled back
-through the points once (the reverse of posing them). The curvature is factored at every point
-(`views.point_rows`) and pushed through the points' Jacobian J: for the frames' blocks J'J, for the
-border J'I, where I = P Q is the Jacobian by identity, Q the same in all frames. Identity's own
-block is then sum_k Q_k' (sum_f P_fk' P_fk) Q_k, 15 x 15 sums over frames first: its cost does not
-grow with the frames.
+An energy over pixels gives a gradient and a curvature at each pixel. The curvature is factored at
+every point (`views.point_rows`) and pushed through the points' Jacobian (`rows.py`); the gradient
+is pulled back through the points as one row more. Identity's own block is sum_k Q_k' (sum_f ...)
+Q_k, small sums over frames first: its cost does not grow with the frames.
 """
 
 from __future__ import annotations
@@ -14,13 +12,14 @@ import torch
 from torch import Tensor
 
 from . import terms
-from .posed_points import Posed, PosedPoints, RowJacobian
+from .posed_points import Posed, PosedPoints
+from .rows import CENTRES, Rows, Shared, Totals, border_products, frame_products
 from .solver import NormalEquations
 from .state import CAMERA_SIZE, State
-from .views import PointRows, Views, pixels_of, point_rows, views_of
+from .views import Views, pixels_of, point_rows, views_of
 
 # Frames whose Jacobians are held at once: they stay in the cache, and memory does not grow.
-CHUNK = 16
+CHUNK = 32
 
 
 def add_pixels(
@@ -32,32 +31,52 @@ def add_pixels(
     The temporal term's residual is gain (x_next - x_this) over the points `moving`: its products
     of a frame with itself are a curvature like any other; `add_motion` adds those of two frames.
     """
-    frames = len(state.expression)
-    step = max(1, CHUNK // state.n_cameras) if state.n_cameras > 1 else CHUNK
+    frames, cameras, k = len(state.expression), state.n_cameras, len(state.identity)
+    step = max(1, CHUNK // cameras) if cameras > 1 else CHUNK
     motion = None
     if gain is not None:
         motion = _Motion(_moving_pixels(points.subset(moving), state, centres, frames), gain)
-    totals = _IdentityTotals.of(points) if shared else None
+    columns = _camera_columns(state)
+    border = totals = None
+    if shared:
+        border = points.shared(columns)
+        totals = Totals(border)
+    seen = state.camera_columns.stop
+    pulled = points.template.new_zeros(3, len(points.template))
     for start in range(0, frames, step):
-        rows = slice(start, min(start + step, frames))
-        part = state.frames(rows)
+        at = slice(start, min(start + step, frames))
+        part = state.frames(at)
         posed = points.pose(part)
         views = views_of(posed.points, part, centres)
-        pull, curvature = terms.landmark_derivatives(views.pixels, target.frames(rows), weight)
+        pull, curvature = terms.landmark_derivatives(views.pixels, target.frames(at), weight)
         if motion is not None:
-            pull[:, :, moving] += motion.pull[rows]
-            curvature = _raise(curvature, moving, motion.curvature[rows])
-        _add_gradient(equations, points, posed, views, pull, rows, shared)
+            pull[:, :, moving] += motion.pull[at]
+            curvature = _raise(curvature, moving, motion.curvature[at])
         seen_rows = point_rows(views, curvature)
-        jacobian = points.rows(posed, seen_rows.through, shared, seen_rows.by_zoom)
-        _add_curvature(equations, jacobian, seen_rows, rows, totals, len(state.identity))
-        if shared and len(state.offset) > 0:
-            _add_offsets(equations, points, jacobian, seen_rows, rows, state)
-    if totals is not None:
-        k = len(state.identity)
-        equations.shared[:k, :k] += totals.block(points)
+        # The gradient is one row more: (F,3,L) by the points.
+        pull = pull.permute(0, 1, 3, 2)
+        by_point = (views.by_point * pull[:, :, :, None]).sum((1, 2))
+        through = torch.cat([seen_rows.through, by_point[:, None]], 1)
+        by_camera = seen_rows.by_camera if shared else None
+        rows, last = points.rows(posed, through, seen_rows.by_zoom, by_camera).split()
+        _add_gradient(equations, last, border, at)
+        pulled += last.bound[:, 0].sum(0)
+        equations.block_gradient[at, -1] += (views.by_camera[:, :, :, 0] * pull).sum((1, 2, 3))
+        frame_products(rows, rows, equations.block[at])
+        if border is None or totals is None:
+            continue
+        by_camera = (views.by_camera * pull[:, :, :, None]).sum((2, 4))
+        n = by_camera.shape[-1]
+        gradient = equations.shared_gradient[k : k + cameras * CAMERA_SIZE]
+        gradient.view(cameras, CAMERA_SIZE)[:, :n] += by_camera.sum(0)
+        offsets = equations.border[at, :, seen:] if len(state.offset) > 0 else None
+        border_products(rows, rows, border, equations.border[at, :, : k + columns], offsets)
+        totals.add(rows, rows)
+        _add_camera_blocks(equations, seen_rows.camera_block, k)
+    if border is not None and totals is not None:
+        _add_totals(equations, totals.block(True), k)
         if len(state.offset) > 0:
-            totals.add_offsets(equations, points, state)
+            _add_offsets(equations, points, totals, pulled, state)
 
 
 def add_motion(
@@ -70,33 +89,68 @@ def add_motion(
     derivative by its point, and so for the border.
     """
     frames, k = len(state.expression), len(state.identity)
+    columns = _camera_columns(state)
     assert equations.coupling is not None
-    mixed = _IdentityTotals.of(points) if shared else None
+    border = points.shared(columns) if shared else None
+    totals = None if border is None else Totals(border)
+    # Several cameras' columns are no rows of points, and are in the second of each pair alone.
+    back = Totals(border) if border is not None and state.n_cameras > 1 else None
     for start in range(0, frames - 1, CHUNK):
-        rows = slice(start, min(start + CHUNK, frames - 1))
-        part = state.frames(slice(rows.start, rows.stop + 1))
+        at = slice(start, min(start + CHUNK, frames - 1))
+        after = slice(at.start + 1, at.stop + 1)
+        part = state.frames(slice(at.start, at.stop + 1))
         posed = points.pose(part)
         views = views_of(posed.points, part, centres)
-        pair = _Pair.of(points, posed, views, -gain[rows].square(), shared)
-        after = slice(rows.start + 1, rows.stop + 1)
-        equations.coupling[rows] += pair.this.own.transpose(-1, -2) @ pair.to_next.own
-        if mixed is None:
+        pair = _Pair.of(points, posed, views, -gain[at].square(), shared)
+        frame_products(pair.this, pair.to_next, equations.coupling[at])
+        if border is None or totals is None:
             continue
-        for at, side, other in (
-            (rows, pair.this, pair.to_next), (after, pair.next, pair.to_this),
-        ):  # fmt: skip
-            assert side.identity is not None and other.identity is not None
-            turned = side.own.transpose(-1, -2)
-            equations.border[at, :, :k] += turned @ other.identity
-            equations.border[at, :, k:] += turned @ other.camera
-            across = torch.einsum("fri,frj->ij", side.identity, other.camera)
-            equations.shared[:k, k:] += across
-            equations.shared[k:, :k] += across.T
-        mixed.add(pair.this.factor, pair.to_next.factor)
-        _add_camera_blocks(equations, pair.cameras + pair.cameras.transpose(-1, -2), k)
-    if mixed is not None:
-        block = mixed.block(points)
-        equations.shared[:k, :k] += block + block.T
+        border_products(pair.this, pair.to_next, border, equations.border[at, :, : k + columns])
+        border_products(pair.next, pair.to_this, border, equations.border[after, :, : k + columns])
+        totals.add(pair.this, pair.to_next)
+        if back is not None:
+            back.add(pair.next, pair.to_this)
+        blocks = pair.cameras
+        _add_camera_blocks(equations, blocks + blocks.transpose(-1, -2), k)
+    if totals is not None:
+        block = totals.block(False)
+        if back is not None:
+            block[:k, k:] += back.block(False)[:k, k:]
+        _add_totals(equations, block + block.T, k)
+
+
+def _camera_columns(state: State) -> int:
+    """Shared parameters of the cameras that anything depends on: see `Views.by_camera`."""
+    return 1 if state.n_cameras == 1 else CAMERA_SIZE * state.n_cameras
+
+
+def _add_gradient(equations: NormalEquations, row: Rows, shared: Shared | None, at: slice) -> None:
+    """Add what a single row (F,1,3,L), the gradient by the points, gives all but the cameras."""
+    bound, basis = row.bound[:, 0], row.groups.basis
+    e = len(basis)
+    equations.block_gradient[at, :e] += bound.flatten(1) @ basis.flatten(1).T
+    equations.block_gradient[at, e:] += row.pose.sum((2, 3))
+    if shared is None:
+        return
+    k = shared.identity.shape[-1]
+    gradient = shared.identity.flatten(0, 1).T @ bound.sum(0).flatten()
+    centres = row.common[:, :CENTRES].sum((0, 2, 3))
+    equations.shared_gradient[:k] += gradient + centres @ shared.common[:CENTRES, :k]
+
+
+def _add_totals(equations: NormalEquations, block: Tensor, k: int) -> None:
+    """Add (K+n,K+n) by what is shared, but for what cameras share with each other."""
+    block[k:, k:] = 0.0
+    size = len(block)
+    equations.shared[:size, :size] += block
+
+
+def _add_camera_blocks(equations: NormalEquations, blocks: Tensor, k: int) -> None:
+    """Add (C,n,n) to the cameras' places of the shared block."""
+    n = blocks.shape[-1]
+    for c, block in enumerate(blocks):
+        at = slice(k + c * CAMERA_SIZE, k + c * CAMERA_SIZE + n)
+        equations.shared[at, at] += block
 
 
 class _Motion:
@@ -131,122 +185,32 @@ def _raise(curvature: Tensor, moving: Tensor, by: Tensor) -> Tensor:
     return curvature
 
 
-def _add_gradient(
-    equations: NormalEquations, points: PosedPoints, posed: Posed, views: Views, pull: Tensor,
-    rows: slice, shared: bool,
-) -> None:  # fmt: skip
-    by_point = (views.by_point * pull[..., None]).sum((1, -2))
-    own, identity, at_rest = points.pull_back(posed, by_point)
-    by_camera = (views.by_camera * pull[..., None]).sum((2, -2))
-    equations.block_gradient[rows, :-1] += own
-    equations.block_gradient[rows, -1] += by_camera[..., 0].sum(1)
-    if shared:
-        k = len(identity)
-        cameras = slice(k, k + by_camera.shape[1] * CAMERA_SIZE)
-        equations.shared_gradient[:k] += identity
-        equations.shared_gradient[cameras] += by_camera.sum(0).flatten()
-        offsets = equations.shared_gradient[cameras.stop :]
-        if points.offset_scale is not None:
-            offsets += points.offset_scale * at_rest.flatten()[: len(offsets)]
-
-
-def _add_curvature(
-    equations: NormalEquations, jacobian: RowJacobian, seen: PointRows, rows: slice,
-    totals: _IdentityTotals | None, k: int,
-) -> None:  # fmt: skip
-    own = jacobian.by_frame.flatten(1, 2)
-    turned = own.transpose(-1, -2)
-    equations.block[rows] += turned @ own
-    if totals is None:
-        return
-    assert jacobian.by_identity is not None and jacobian.factor is not None
-    identity, camera = jacobian.by_identity.flatten(1, 2), seen.by_camera.flatten(1, 2)
-    cameras = slice(k, k + camera.shape[-1])
-    equations.border[rows, :, :k] += turned @ identity
-    equations.border[rows, :, cameras] += turned @ camera
-    across = (identity.transpose(-1, -2) @ camera).sum(0)
-    equations.shared[:k, cameras] += across
-    equations.shared[cameras, :k] += across.T
-    totals.add(jacobian.factor, jacobian.factor)
-    _add_camera_blocks(equations, seen.camera_block, k)
-
-
 def _add_offsets(
-    equations: NormalEquations, points: PosedPoints, jacobian: RowJacobian, seen: PointRows,
-    rows: slice, state: State,
-) -> None:  # fmt: skip
-    """Add what offsets share with frames and cameras: each sees its own landmark's rows alone."""
-    assert jacobian.factor is not None and points.offset_scale is not None
-    count, cameras = len(state.offset), state.camera_columns
-    # (F,L,r,3)
-    own = points.offset_scale * jacobian.factor[:count, :, :, :3].permute(2, 0, 1, 3)
-    by_frame = jacobian.by_frame[:, :count]
-    mixed = by_frame.transpose(-1, -2) @ own
-    equations.border[rows, :, cameras.stop :] += mixed.permute(0, 2, 1, 3).flatten(2)
-    across = (seen.by_camera[:, :count].transpose(-1, -2) @ own).sum(0)
-    across = across.permute(1, 0, 2).flatten(1)
-    equations.shared[cameras, cameras.stop :] += across
-    equations.shared[cameras.stop :, cameras] += across.T
-
-
-def _add_camera_blocks(equations: NormalEquations, blocks: Tensor, k: int) -> None:
-    """Add (C,7,7) to the cameras' places of the shared block."""
-    for c, block in enumerate(blocks):
-        at = slice(k + c * CAMERA_SIZE, k + (c + 1) * CAMERA_SIZE)
-        equations.shared[at, at] += block
-
-
-class _IdentityTotals:
-    """Sums over frames of the factors' products, (L,15,15)."""
-
-    def __init__(self, total: Tensor) -> None:
-        self._total = total
-
-    @classmethod
-    def of(cls, points: PosedPoints) -> _IdentityTotals:
-        return cls(points.template.new_zeros(len(points.template), 15, 15))
-
-    def add(self, left: Tensor | None, right: Tensor | None) -> None:
-        """Add sum over rows and frames of left' right, factors (L,r,F,15)."""
-        assert left is not None and right is not None
-        self._total += left.flatten(1, 2).transpose(-1, -2) @ right.flatten(1, 2)
-
-    def add_offsets(self, equations: NormalEquations, points: PosedPoints, state: State) -> None:
-        """Add the offsets' own blocks, and what they share with identity."""
-        count, k, at = len(state.offset), len(state.identity), state.camera_columns.stop
-        scale = points.offset_scale
-        assert scale is not None
-        own = scale * scale * self._total[:count, :3, :3]
-        blocks = equations.shared[at:, at:].view(count, 3, count, 3)
-        blocks.diagonal(dim1=0, dim2=2).add_(own.permute(1, 2, 0))
-        fixed = points.identity_factor()[:count]
-        mixed = scale * (self._total[:count, :3] @ fixed)
-        equations.shared[at:, :k] += mixed.flatten(0, 1)
-        equations.shared[:k, at:] += mixed.flatten(0, 1).T
-
-    def block(self, points: PosedPoints) -> Tensor:
-        """(K,K): through what of identity's Jacobian no frame changes."""
-        fixed = points.identity_factor()
-        return fixed.flatten(0, 1).T @ (self._total @ fixed).flatten(0, 1)
-
-
-class _Side:
-    """Jacobians of frames' rows, (F,R,...) each."""
-
-    def __init__(self, jacobian: RowJacobian, camera: Tensor, frames: slice) -> None:
-        self.own = jacobian.by_frame[frames].flatten(1, 2)
-        identity = jacobian.by_identity
-        self.identity = None if identity is None else identity[frames].flatten(1, 2)
-        self.camera = camera.flatten(1, 2)
-        factor = jacobian.factor
-        self.factor = None if factor is None else factor[:, :, frames]
+    equations: NormalEquations, points: PosedPoints, totals: Totals, pull: Tensor, state: State
+) -> None:
+    """Add the offsets' own blocks and gradient, and what they share with identity and cameras."""
+    count, at, scale = len(state.offset), state.camera_columns.stop, points.offset_scale
+    assert scale is not None
+    # What frames share with them is by metres so far.
+    equations.border[:, :, at:] *= scale
+    place = points.groups.place[:count]
+    rest, mixed = totals.by_offsets(place)
+    blocks = equations.shared[at:, at:].view(count, 3, count, 3)
+    blocks.diagonal(dim1=0, dim2=2).add_((scale * scale * rest).permute(1, 2, 0))
+    across = (scale * mixed).flatten(0, 1)
+    n = across.shape[-1]
+    equations.shared[at:, :n] += across
+    equations.shared[:n, at:] += across.T
+    equations.shared_gradient[at:] += scale * pull[:, place].T.flatten()
 
 
 class _Pair:
     """Frames with those after them: left times right is the mixed curvature."""
 
-    def __init__(self, this: _Side, to_next: _Side, next: _Side, to_this: _Side, cameras: Tensor):
-        self.this, self.to_next, self.next, self.to_this = this, to_next, next, to_this
+    def __init__(
+        self, this: Rows, to_next: Rows, next_: Rows, to_this: Rows, cameras: Tensor
+    ) -> None:
+        self.this, self.to_next, self.next, self.to_this = this, to_next, next_, to_this
         self.cameras = cameras
 
     @classmethod
@@ -255,56 +219,32 @@ class _Pair:
     ) -> _Pair:
         """weight (F-1,) of the products, 0 where frames do not belong together."""
         first, last = slice(None, -1), slice(1, None)
-        t = weight[:, None, None, None]
         seen = views.by_camera
-        cameras = torch.einsum("f,fclai,fclaj->cij", weight, seen[first], seen[last])
+        t = weight[:, None, None, None, None]
+        cameras = torch.einsum("fcail,fcajl->cij", t * seen[first], seen[last])
         if views.pixels.shape[1] == 1:
             # One camera: rows are pixels.
-            through, camera = views.by_point[:, 0], seen[:, 0]
-            jacobian = points.rows(posed, through, shared, camera[..., :1])
-            sides = [_Side(jacobian, camera[s], s) for s in (first, last)]
-            scaled = [_Side(_times(jacobian, s, weight), t * camera[s], slice(None))
-                      for s in (last, first)]  # fmt: skip
-            return cls(sides[0], scaled[0], sides[1], scaled[1], cameras)
+            camera = seen[:, 0]
+            rows = points.rows(
+                posed, views.by_point[:, 0], camera[:, :, 0], camera if shared else None
+            )
+            this, next_ = rows.frames(first), rows.frames(last)
+            return cls(this, next_.times(weight), next_, this.times(weight), cameras)
         # Several: rows are points, and what lies between is a 3 x 3 matrix a point.
-        eye = torch.eye(3).to(posed.points).expand(*posed.points.shape, 3)
-        none = torch.zeros_like(posed.points)[..., None]
-        jacobian = points.rows(posed, eye.contiguous(), shared, none)
-        turned = views.by_point.transpose(-1, -2)
-        between = t * (turned[first] @ views.by_point[last]).sum(1)
-        to_next = t[..., None] * (turned[first] @ seen[last])
-        to_this = t[..., None] * (turned[last] @ seen[first])
-        cameras_next, cameras_this = (
-            x.permute(0, 2, 3, 1, 4).flatten(-2) for x in (to_next, to_this)
+        frames, count = len(posed.points), posed.points.shape[-1]
+        eye = torch.eye(3).to(posed.points)[:, :, None].expand(frames, 3, 3, count)
+        none = posed.points.new_zeros(frames, 3, seen.shape[1] * seen.shape[3], count)
+        rows = points.rows(posed, eye, None, none if shared else None)
+        by_point = views.by_point
+        between = torch.einsum("fcial,fcibl->fabl", t * by_point[first], by_point[last])
+        by_next, by_this = (
+            torch.einsum("fcial,fcijl->fcjal", t * by_point[a], seen[b]).flatten(1, 2)
+            if shared
+            else None
+            for a, b in ((first, last), (last, first))
         )
+        this, next_ = rows.frames(first), rows.frames(last)
         return cls(
-            _Side(jacobian, cameras_next * 0, first),
-            _Side(_mapped(jacobian, last, between), cameras_next, slice(None)),
-            _Side(jacobian, cameras_this * 0, last),
-            _Side(_mapped(jacobian, first, between.transpose(-1, -2)), cameras_this, slice(None)),
-            cameras,
+            this, next_.mapped(between, by_next),
+            next_, this.mapped(between.transpose(1, 2), by_this), cameras,
         )  # fmt: skip
-
-
-def _times(jacobian: RowJacobian, frames: slice, weight: Tensor) -> RowJacobian:
-    """Some frames' rows, each times its frame's weight."""
-    t = weight[:, None, None, None]
-    identity, factor = jacobian.by_identity, jacobian.factor
-    return RowJacobian(
-        t * jacobian.by_frame[frames],
-        None if identity is None else t * identity[frames],
-        None if factor is None else weight[:, None] * factor[:, :, frames],
-    )
-
-
-def _mapped(jacobian: RowJacobian, frames: slice, matrix: Tensor) -> RowJacobian:
-    """Some frames' point rows (F,L,3,.) multiplied from the left by matrices (F,L,3,3)."""
-    identity, factor = jacobian.by_identity, jacobian.factor
-    turned = None
-    if factor is not None:
-        turned = (matrix @ factor[:, :, frames].permute(2, 0, 1, 3)).permute(1, 2, 0, 3)
-    return RowJacobian(
-        matrix @ jacobian.by_frame[frames],
-        None if identity is None else matrix @ identity[frames],
-        turned,
-    )

@@ -11,6 +11,7 @@ camera sees of a point (2 rows) and what several cameras see of it together (3 r
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ from backend.head import Head
 from backend.head.landmarks import LandmarkLayout
 from backend.head.model import JOINT_PARENTS
 
+from .groups import Groups
+from .rows import CENTRES, Rows, Shared
 from .size import size_gradient, size_of
-from .state import N_JOINTS, State
+from .state import N_JOINTS, POSE_SIZE, ROTATION, TRANSLATION, ZOOM, State
 
 # The joints that turn with each joint, itself included.
 BELOW = ((0, 1, 2, 3), (1, 2, 3), (2,), (3,))
@@ -31,11 +34,11 @@ class Posed:
     """Points of F frames, camera frame of the first camera, with what their derivative needs."""
 
     points: Tensor
-    """(F,L,3) metres."""
+    """(F,3,L) metres."""
     bind: Tensor
-    """(F,L,3) before posing."""
+    """(F,3,L) before posing."""
     blended: Tensor
-    """(F,L,3,3) rotation of a point."""
+    """(F,3,3,L) rotation of a point."""
     rotation: Tensor
     """(F,4,3,3) of the joints in the world."""
     offset: Tensor
@@ -44,19 +47,6 @@ class Posed:
     """(4,3) joint centres before posing."""
     local: Tensor
     """(F,4,3,3) of the joints in their parent's frame."""
-
-
-@dataclass(frozen=True)
-class RowJacobian:
-    """Rows times the derivatives of F frames' points."""
-
-    by_frame: Tensor
-    """(F,L,r,E+16) by expression, rotations, translation, and zoom as it was given."""
-    by_identity: Tensor | None
-    """(F,L,r,K)"""
-    factor: Tensor | None
-    """(L,r,F,15): `by_identity` is this times `PosedPoints.identity_factor` (L,15,K), which no
-    frame changes. Its first three columns are the derivative by where a point lies at rest."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +156,15 @@ class PosedPoints:
         """Offsets of all points: 0 for those that have none."""
         return torch.cat([offset, offset.new_zeros(len(self.template) - len(offset), 3)])
 
+    @cached_property
+    def groups(self) -> Groups:
+        """The points by the expressions that move them."""
+        return Groups.of(self.expression_basis)
+
+    def shared(self, cameras: int) -> Shared:
+        """What of the derivative by identity, and by n columns of cameras, is the same always."""
+        return Shared.of(self.identity_basis, self.joints_basis, self.groups, cameras)
+
     def pose(self, state: State) -> Posed:
         """Pose the points of all frames."""
         centres = self.joints_template + self.joints_basis @ state.identity
@@ -181,9 +180,12 @@ class PosedPoints:
                 world_r.append(world_r[parent] @ local)
                 world_t.append(_apply(world_r[parent], offset) + world_t[parent])
         rotation, offset = torch.stack(world_r, 1), torch.stack(world_t, 1)
-        bind = self.bind(state)
-        blended = (self.skin @ rotation.flatten(2)).unflatten(-1, (3, 3))
-        points = _apply(blended, bind) + self.skin @ offset
+        bind = self.bind(state).transpose(1, 2).contiguous()
+        blended = (rotation.flatten(2).transpose(1, 2) @ self.skin.T).unflatten(1, (3, 3))
+        moved = offset.transpose(1, 2) @ self.skin.T
+        points = blended[:, :, 0] * bind[:, None, 0] + moved
+        points = points.addcmul(blended[:, :, 1], bind[:, None, 1])
+        points = points.addcmul(blended[:, :, 2], bind[:, None, 2])
         return Posed(points, bind, blended, rotation, offset, centres, state.rotmat)
 
     def bind(self, state: State) -> Tensor:
@@ -195,71 +197,76 @@ class PosedPoints:
             at_rest = at_rest + self.offset_scale * self._padded(state.offset)
         return at_rest + moved.view(-1, count, 3)
 
-    def identity_factor(self) -> Tensor:
-        """(L,15,K): the basis of every point and, the same for all, of the joints' centres."""
-        joints = self.joints_basis.reshape(1, 3 * N_JOINTS, -1)
-        return torch.cat([self.identity_basis, joints.expand(len(self.template), -1, -1)], 1)
+    def rows(
+        self, posed: Posed, through: Tensor, by_zoom: Tensor | None, by_camera: Tensor | None
+    ) -> Rows:
+        """Rows through (F,r,3,L) times the points' derivatives.
 
-    def rows(self, posed: Posed, through: Tensor, identity: bool, by_zoom: Tensor) -> RowJacobian:
-        """Rows through (F,L,r,3) times the points' derivatives; by_zoom (F,L,r,1) is carried on."""
-        # Rows are kept point by point, (L,r,F): one product with a point's basis serves all frames.
-        bound = _rows_first(through @ posed.blended)
-        own = torch.cat(
-            [
-                _by_basis(bound, self.expression_basis),
-                _rows_first(self._by_rotation(posed, through)),
-                _rows_first(through),
-                _rows_first(by_zoom),
-            ],
-            dim=-1,
-        ).permute(2, 0, 1, 3)
-        if not identity:
-            return RowJacobian(own, None, None)
-        factor = torch.cat([bound, _rows_first(self._by_centres(posed, through))], dim=-1)
-        by_identity = _by_basis(factor, self.identity_factor())
-        return RowJacobian(own, by_identity.permute(2, 0, 1, 3), factor)
+        by_zoom (F,s,L) and by_camera (F,s,n,L) of the first s rows are carried on, and are 0 in the
+        others; without by_camera nothing is asked of what is shared.
+        """
+        groups = self.groups
+        order = groups.order
+        rows = through[..., order]
+        frames, r, _, count = rows.shape
+        skin = self.skin[order].T
+        blended, bind = posed.blended[..., order], posed.bind[..., order]
+        # bound_a = sum_i through_i T_ia
+        bound = rows[:, :, 0, None] * blended[:, None, 0]
+        bound.addcmul_(rows[:, :, 1, None], blended[:, None, 1])
+        bound.addcmul_(rows[:, :, 2, None], blended[:, None, 2])
+        cameras = 0 if by_camera is None else CENTRES + by_camera.shape[2]
+        dense = rows.new_empty(frames, POSE_SIZE + cameras, r, count)
+        self._by_rotation(posed, bind, skin, rows, dense[:, ROTATION])
+        across = rows.transpose(1, 2)
+        dense[:, TRANSLATION] = across
+        dense[:, ZOOM] = 0.0
+        if by_zoom is not None:
+            dense[:, ZOOM.start, : by_zoom.shape[1]] = by_zoom[..., order]
+        if by_camera is not None:
+            at = slice(POSE_SIZE, POSE_SIZE + CENTRES)
+            self._by_centres(posed, skin, across, dense[:, at])
+            dense[:, at.stop :] = 0.0
+            dense[:, at.stop :, : by_camera.shape[1]] = by_camera.transpose(1, 2)[..., order]
+        return Rows(bound, dense, groups)
 
-    def pull_back(self, posed: Posed, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients (F,E+15), (K,) and, by where points lie at rest, (L,3) of a function whose
-        gradient by the points is (F,L,3)."""
-        rows = gradient[:, :, None]
-        bound = (rows @ posed.blended)[:, :, 0]
-        expression = bound.flatten(1) @ self.expression_basis.flatten(0, 1)
-        turn = self._by_rotation(posed, rows).sum((1, 2))
-        identity = bound.sum(0).flatten() @ self.identity_basis.flatten(0, 1)
-        centres = self._by_centres(posed, rows).sum((0, 1, 2))
-        identity = identity + centres @ self.joints_basis.flatten(0, 1)
-        return torch.cat([expression, turn, gradient.sum(1)], -1), identity, bound.sum(0)
-
-    def _by_centres(self, posed: Posed, through: Tensor) -> Tensor:
-        """(F,L,r,12): rows times how the joints' centres move what turns about them."""
+    def _by_centres(self, posed: Posed, skin: Tensor, through: Tensor, into: Tensor) -> None:
+        """(F,12,r,L): rows (F,3,r,L) times how the joints' centres move what turns about them."""
         eye = torch.eye(3, dtype=through.dtype, device=through.device)
-        columns = []
+        flat = through.flatten(2)
         for joint, parent in enumerate(JOINT_PARENTS):
             hold = eye - posed.local[:, joint]
             hold = hold if parent < 0 else posed.rotation[:, parent] @ hold
-            share = self.skin[:, list(BELOW[joint])].sum(-1)
-            columns.append(share[:, None, None] * (through @ hold[:, None]))
-        return torch.cat(columns, -1)
+            share = skin[list(BELOW[joint])].sum(0)
+            turned = (hold.transpose(-1, -2) @ flat).view(through.shape)
+            torch.mul(turned, share, out=into[:, 3 * joint : 3 * joint + 3])
 
-    def _by_rotation(self, posed: Posed, through: Tensor) -> Tensor:
-        """(F,L,r,12): rows times the derivative by the left increments of the four joints."""
-        bind, rotation, offset = posed.bind, posed.rotation, posed.offset
+    def _by_rotation(
+        self, posed: Posed, bind: Tensor, skin: Tensor, through: Tensor, into: Tensor
+    ) -> None:
+        """(F,12,r,L): rows (F,r,3,L) times the derivative by the four joints' left increments."""
+        rotation, offset = posed.rotation, posed.offset
         pivots = _apply(rotation, posed.centres) + offset
-        # Where each joint alone would carry the points, weighted: 4 times (F,L,3).
-        carried = [
-            self.skin[:, j, None] * (bind @ rotation[:, j].transpose(-1, -2) + offset[:, None, j])
-            for j in range(N_JOINTS)
-        ]
-        columns = []
+        # Where each joint alone would carry the points, weighted: (F,4,3,L).
+        carried = (rotation.flatten(1, 2) @ bind).unflatten(1, (N_JOINTS, 3))
+        carried = (carried + offset[..., None]) * skin[:, None]
         for joint, reach in enumerate(BELOW):
-            share = self.skin[:, list(reach)].sum(-1)[:, None]
-            arm = sum(carried[j] for j in reach) - share * pivots[:, None, joint]
+            share = skin[list(reach)].sum(0)
+            arm = carried[:, reach[0]]
+            for other in reach[1:]:
+                arm = arm + carried[:, other]
+            arm = arm - share * pivots[:, joint, :, None]
             # b . (delta x arm) = delta . (arm x b), delta being given in the parent's frame.
-            turn = torch.linalg.cross(arm[:, :, None].expand_as(through), through)
             parent = JOINT_PARENTS[joint]
-            columns.append(turn if parent < 0 else turn @ rotation[:, None, parent])
-        return torch.cat(columns, dim=-1)
+            at = into[:, 3 * joint : 3 * joint + 3]
+            turn = at if parent < 0 else torch.empty_like(at)
+            for i in range(3):
+                j, k = (i + 1) % 3, (i + 2) % 3
+                torch.mul(arm[:, j, None], through[:, :, k], out=turn[:, i])
+                turn[:, i].addcmul_(arm[:, k, None], through[:, :, j], value=-1.0)
+            if parent >= 0:
+                toward = rotation[:, parent].transpose(-1, -2) @ turn.flatten(2)
+                at.copy_(toward.view(at.shape))
 
 
 def _grown(basis: Tensor, moved: Tensor, growth: Tensor, size: Tensor) -> Tensor:
@@ -271,15 +278,3 @@ def _grown(basis: Tensor, moved: Tensor, growth: Tensor, size: Tensor) -> Tensor
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
     """Matrices (...,3,3) on vectors (...,3); far faster than many tiny matrix products."""
     return (matrix * vector[..., None, :]).sum(-1)
-
-
-def _rows_first(x: Tensor) -> Tensor:
-    """(F,L,r,C) as (L,r,F,C)."""
-    return x.permute(1, 2, 0, 3)
-
-
-def _by_basis(through: Tensor, basis: Tensor) -> Tensor:
-    """(L,r,F,n) times (L,n,K): (L,r,F,K)."""
-    count, r, frames, n = through.shape
-    product = torch.bmm(through.reshape(count, r * frames, n), basis)
-    return product.view(count, r, frames, -1)

@@ -125,7 +125,7 @@ def solve(
         reduced = torch.linalg.solve_triangular(factor, right, upper=False)
         across = None
     else:
-        factor, reduced, across = _sweep(block, _pick(e.coupling, b, b).double(), right)
+        factor, reduced, across = _sweep(block, _pick(e.coupling, b, b), right)
     toward = reduced[..., 1:].flatten(0, 1)
     step_shared = right.new_zeros(len(s))
     if len(s) > 0:
@@ -158,7 +158,7 @@ def shared_deviation(
                 torch.linalg.cholesky(block), border, upper=False
             )
         else:
-            reduced = _sweep(block, _pick(e.coupling, b, b).double(), border)[1]
+            reduced = _sweep(block, _pick(e.coupling, b, b), border)[1]
         toward = reduced.flatten(0, 1)
         schur = _damped(_pick(e.shared, s, s), 0.0) - toward.T @ toward
         factor = torch.linalg.cholesky(schur)
@@ -169,11 +169,19 @@ def shared_deviation(
 
 
 def _pick(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    return matrix.index_select(-2, rows).index_select(-1, columns)
+    return _along(_along(matrix, -2, rows), -1, columns)
+
+
+def _along(matrix: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Rows or columns at rising indices: without a copy where there are no gaps."""
+    count = len(index)
+    if count > 0 and int(index[-1] - index[0]) == count - 1:
+        return matrix.narrow(dim, int(index[0]), count)
+    return matrix.index_select(dim, index)
 
 
 def _damped(matrix: Tensor, damping: float) -> Tensor:
-    matrix = matrix.double()
+    matrix = matrix.to(torch.float64, copy=True)
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     if diagonal.numel() > 0:
         diagonal += damping * diagonal + RIDGE * diagonal.mean() + 1e-12
@@ -181,25 +189,23 @@ def _damped(matrix: Tensor, damping: float) -> Tensor:
 
 
 def _sweep(block: Tensor, coupling: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Block Cholesky from first to last: factors (F,P,P), reduced right sides, and L^-1 C."""
-    factors, reduced, across = [], [], []
-    diagonal, row = block[0], right[0]
-    size = block.shape[-1]
-    for f in range(len(block)):
-        factor = torch.linalg.cholesky(diagonal)
-        factors.append(factor)
-        if f + 1 == len(block):
-            reduced.append(torch.linalg.solve_triangular(factor, row, upper=False))
-            break
-        both = torch.cat([coupling[f], row], dim=-1)
-        both = torch.linalg.solve_triangular(factor, both, upper=False)
-        across.append(both[:, :size])
-        reduced.append(both[:, size:])
-        product = across[f].T @ both
-        diagonal = block[f + 1] - product[:, :size]
-        row = right[f + 1] - product[:, size:]
-    empty = block.new_zeros(0, size, size)
-    return torch.stack(factors), torch.stack(reduced), torch.stack(across) if across else empty
+    """Block Cholesky from first to last: factors (F,P,P), reduced right sides, and L^-1 C.
+
+    Worked out in place: block becomes the factors.
+    """
+    frames, size = block.shape[:2]
+    wide = block.new_zeros(frames, size, size + right.shape[-1])
+    wide[:-1, :, :size] = coupling
+    wide[..., size:] = right
+    for f in range(frames):
+        torch.linalg.cholesky(block[f], out=block[f])
+        row = wide[f]
+        row.copy_(torch.linalg.solve_triangular(block[f], row, upper=False))
+        if f + 1 < frames:
+            turned = row[:, :size].T
+            block[f + 1].addmm_(turned, row[:, :size], alpha=-1)
+            wide[f + 1, :, size:].addmm_(turned, row[:, size:], alpha=-1)
+    return block, wide[..., size:], wide[:-1, :, :size]
 
 
 def _back(factor: Tensor, known: Tensor, across: Tensor | None) -> Tensor:
