@@ -15,6 +15,7 @@ from backend.bake.color import linear_to_srgb8
 from backend.bake.shot import BakedShot, BakeSettings, PosedShot, bake_cameras
 from backend.bake.visibility import VISIBLE, as_u8, soft_vertex_visibility
 from backend.bake_views import shot_of_camera
+from backend.device import device_with_doubles
 from backend.footage import Footage
 from backend.head import Head
 from backend.stages import Reporter
@@ -80,10 +81,10 @@ def posed_shot_of(track: Track, head: Head) -> PosedShot:
     """A track as the bake takes it."""
     lashes = torch.zeros(head.n_vertices, dtype=torch.bool)
     lashes[torch.as_tensor(head.regions["lashes"])] = True
-    faces = torch.from_numpy(track.faces).long()
+    faces = torch.from_numpy(track.faces).long().to(device_with_doubles(head.faces.device))
     size = (int(track.image_size[0]), int(track.image_size[1]))
     visibility = soft_vertex_visibility(
-        track.vertices, faces, track.K, size, occluders=~lashes[faces].all(1)
+        track.vertices, faces, track.K, size, occluders=~lashes.to(faces.device)[faces].all(1)
     )
     return PosedShot(
         frame_index=track.frame_index,

@@ -13,6 +13,11 @@ import torch
 from backend.errors import BadInputError
 
 
+def device_with_doubles(device: torch.device) -> torch.device:
+    """The device, or the CPU for one without float64 (Apple's), which exact rasterising needs."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device called `name`; "auto" is CUDA where there is one, else the CPU.
 

@@ -23,6 +23,15 @@ def srgb8_to_linear(image: np.ndarray) -> np.ndarray:
     return _DECODED[image]
 
 
+def linear_on(image: np.ndarray, device: torch.device) -> Tensor:
+    """Decode sRGB u8 to linear light float32 in 0 to 1 on a device, any shape."""
+    if device.type == "cpu":
+        return torch.from_numpy(srgb8_to_linear(image)).to(device)
+    # A quarter of the bytes go over when it is decoded there.
+    table = torch.as_tensor(_DECODED, device=device)
+    return table[torch.as_tensor(np.ascontiguousarray(image), device=device).long()]
+
+
 def linear_to_srgb8(linear: Tensor) -> Tensor:
     """Encode linear light (clipped to 0 to 1) as sRGB u8, any shape."""
     value = linear.clamp(0, 1)

@@ -66,7 +66,7 @@ class ConsensusBuilder:
         corners: (T, 3, 6) x, y in the view's pixels, a depth-tested visibility, and the normal of
         every corner of every triangle.
         """
-        everything = torch.arange(len(self.texels.position))
+        everything = torch.arange(len(self.texels.position), device=corners.device)
         values = self.texels.interpolate(corners, everything)
         place = values[:, :2]
         sampled = sample_image(view.color, place)
@@ -95,8 +95,8 @@ class ConsensusBuilder:
         shown = (weights > 0).any(1)
         feature = features(colors)
         size = self.texels.size
-        color, spread = torch.zeros(size * size, 3), torch.zeros(size * size, 3)
-        trust = torch.zeros(size * size)
+        color, spread = weights.new_zeros(2, size * size, 3)
+        trust = weights.new_zeros(size * size)
         position = self.texels.position[shown]
         weights, feature, colors = weights[shown], feature[shown], colors[shown]
         middle = torch.stack([weighted_median(feature[..., k], weights) for k in range(3)], -1)
@@ -123,7 +123,7 @@ class ConsensusBuilder:
 
 def sample_image(image: Tensor, pixels: Tensor) -> Tensor:
     """Bilinear values (P, C) of an image (h, w, C) at pixels (P, 2), the border repeated."""
-    size = torch.tensor((image.shape[1], image.shape[0]), dtype=pixels.dtype)
+    size = pixels.new_tensor((image.shape[1], image.shape[0]))
     grid = ((2 * pixels + 1) / size - 1)[None, None]
     sampled = grid_sample(
         image.permute(2, 0, 1)[None], grid, padding_mode="border", align_corners=False

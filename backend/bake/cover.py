@@ -84,21 +84,27 @@ def find_cover(
     weight = torch.where(on_head, trust * steady * facing, torch.zeros_like(trust))
     gain = _gain(view, expected, weight)
     lit = torch.where(on_head[..., None], view.color / gain_at(gain, view.normal), view.color)
-    departure, structure = _departure(view, lit, expected, spread, weight, settings)
+    look = features(view.color)
+    # Filters and connected regions of a picture this small are OpenCV's, wherever it was drawn.
+    device = view.color.device
+    lit, expected, spread, weight, on_head, look = (
+        plane.cpu() for plane in (lit, expected, spread, weight, on_head, look)
+    )
+    departure, structure = _departure(view.face_px, lit, expected, spread, weight, settings)
     evidence = (departure - _expected(departure, weight, settings)).clamp(-1.5, 3.5)
     # That a plain patch of skin looks like skin says little: a hand does too.
     says = torch.where(evidence > 0, torch.ones_like(evidence), 0.15 + 0.85 * structure)
-    evidence = evidence if prior is None else evidence + prior
+    evidence = evidence if prior is None else evidence + prior.cpu()
     radius = max(1, round(settings.smoothing * view.face_px))
-    smooth = _smooth_along_edges(evidence, weight * says, features(view.color), radius)
+    smooth = _smooth_along_edges(evidence, weight * says, look, radius)
     covered = _regions(smooth, evidence, weight, on_head, view.face_px, settings)
-    return Cover(covered, gain)
+    return Cover(covered.to(device), gain)
 
 
 def _gain(view: HeadView, expected: Tensor, weight: Tensor) -> Tensor:
     chosen = (weight.reshape(-1) > 0.1).nonzero()[:, 0]
     if len(chosen) < 50:
-        return torch.zeros(9, 3)
+        return view.color.new_zeros(9, 3)
     step = max(1, len(chosen) // 6000)
     chosen = chosen[::step]
     return fit_gain(
@@ -119,7 +125,7 @@ def _expected(departure: Tensor, weight: Tensor, settings: CoverSettings) -> flo
 
 
 def _departure(
-    view: HeadView,
+    face_px: float,
     lit: Tensor,
     expected: Tensor,
     spread: Tensor,
@@ -131,7 +137,7 @@ def _departure(
     known = weight > 0
     observed, usual = features(lit), features(expected)
     usual = torch.where(known[..., None], usual, observed)
-    reach = max(1, round(settings.misfit * view.face_px))
+    reach = max(1, round(settings.misfit * face_px))
     # Brightness alone may be a shadow or a highlight, so it counts less than colour.
     least = torch.tensor(NOISE) * torch.tensor((3.0, 1.5, 1.5))
     tolerance = (least.square() + (1.5 * spread).square()).sqrt()
@@ -142,13 +148,13 @@ def _departure(
     details = []
     structure = torch.zeros_like(weight)
     for size in settings.details:
-        there = _fine(observed[..., 0], known, size * view.face_px)
-        wanted = _fine(usual[..., 0], known, size * view.face_px)
+        there = _fine(observed[..., 0], known, size * face_px)
+        wanted = _fine(usual[..., 0], known, size * face_px)
         details.append(_apart(there[..., None], wanted[..., None], reach + 1) / noise)
         structure = torch.maximum(structure, wanted.abs())
     # Beside a thing of another colour the face's own structure is upset, and its colour tells.
     colored = apart.square().sum(-1).sqrt()
-    upset = max(1, round(2 * max(settings.details) * view.face_px))
+    upset = max(1, round(2 * max(settings.details) * face_px))
     least_plain, plain = settings.plain
     says = 1 - ((_around(colored, upset) - least_plain) / (plain - least_plain)).clamp(0, 1)
     fine = 0.6 * says[..., None] * torch.cat(details, -1)

@@ -104,7 +104,7 @@ class DepthView:
     def sample(self, buffer: Tensor, points: Tensor) -> Tensor:
         """Bilinear values (P,) of a buffer (h, w) at points (P, 3) metres, camera frame."""
         pixels = to_pixels(points, self.K)[:, :2]
-        size = torch.tensor((buffer.shape[1], buffer.shape[0]), dtype=pixels.dtype)
+        size = pixels.new_tensor((buffer.shape[1], buffer.shape[0]))
         grid = ((2 * pixels + 1) / size - 1)[None, None]
         value = grid_sample(buffer[None, None], grid, padding_mode="border", align_corners=False)
         return value[0, 0, 0]
@@ -134,7 +134,7 @@ def render_depth_view(
     seen = torch.isfinite(pixels).all(-1) & (pixels[:, 2] > 1e-3)
     if not bool(seen.any()):
         return None
-    limit = torch.tensor(image_size, dtype=pixels.dtype)
+    limit = pixels.new_tensor(image_size)
     low = torch.maximum(pixels[seen, :2].amin(0), torch.full_like(limit, -1.0))
     high = torch.minimum(pixels[seen, :2].amax(0), limit)
     extent = high - low
@@ -142,11 +142,9 @@ def render_depth_view(
         return None
     zoom = (settings.resolution - 1 - 2 * settings.margin) / float(extent.max())
     size = torch.ceil(extent * zoom + 1 + 2 * settings.margin).long().tolist()
-    crop = torch.tensor(
-        [[zoom, 0, settings.margin - zoom * low[0]], [0, zoom, settings.margin - zoom * low[1]]]
-    )
-    K_view = torch.eye(3, dtype=K.dtype)
-    K_view[:2] = crop.to(K) @ K
+    left, top = (settings.margin - zoom * low).tolist()
+    crop = K.new_tensor([[zoom, 0, left], [0, zoom, top], [0, 0, 1]])
+    K_view = crop @ K
     crop_pixels = to_pixels(vertices, K_view)
     face_index, _, depth = rasterize(crop_pixels, faces, (max(size[0], 2), max(size[1], 2)))
     return DepthView(

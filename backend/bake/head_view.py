@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.bake.color import srgb8_to_linear
+from backend.bake.color import linear_on
 from backend.geometry.rasterizer import interpolate, rasterize, to_pixels, vertex_normals
 
 OFFSET = 0.005
@@ -52,7 +52,7 @@ def see_head(
 
     image_rgb: (H, W, 3) u8 sRGB. vertices: (N, 3) metres, camera frame. faces: (T, 3). K: (3, 3)
     pixels. resolution: longest side of the crop in pixels; it is never larger than in the frame.
-    Returns None where no part of the mesh is in the image.
+    Returns None where no part of the mesh is in the image. All of it is on the mesh's device.
     """
     pixels = to_pixels(vertices, K)
     seen = torch.isfinite(pixels).all(-1)
@@ -70,9 +70,8 @@ def see_head(
     cut = np.ascontiguousarray(image_rgb[top:bottom, left:right])
     small = cv2.resize(cut, size, interpolation=cv2.INTER_AREA) if scale < 1 else cut
     sx, sy = size[0] / (right - left), size[1] / (bottom - top)
-    crop = torch.tensor(
-        [[sx, 0, (0.5 - left) * sx - 0.5], [0, sy, (0.5 - top) * sy - 0.5], [0, 0, 1]],
-        dtype=K.dtype,
+    crop = K.new_tensor(
+        [[sx, 0, (0.5 - left) * sx - 0.5], [0, sy, (0.5 - top) * sy - 0.5], [0, 0, 1]]
     )
     K_view = crop @ K
     index, weights, _ = rasterize(to_pixels(vertices, K_view), faces, size)
@@ -82,7 +81,7 @@ def see_head(
     normal = torch.nn.functional.normalize(normal, dim=-1)
     cosine = -(normal * torch.nn.functional.normalize(position, dim=-1)).sum(-1)
     return HeadView(
-        color=torch.from_numpy(srgb8_to_linear(small)),
+        color=linear_on(small, vertices.device),
         K=K_view,
         face_index=index,
         barycentric=weights,

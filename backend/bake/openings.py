@@ -24,9 +24,9 @@ BEHIND: dict[str, tuple[str, ...]] = {
 """Parts of the head that show through each."""
 
 
-INSET = {"eye.R": (0.16, 0.42), "eye.L": (0.16, 0.42), "mouth": (0.3, 0.55)}
+INSET = (0.16, 0.42)
 """How far within a contour nothing, and all, of what shows through is trusted, as shares of its
-height: its points lie on the lids' outer rims, and lips shade what is behind them."""
+height: its points lie on the lids' outer rims."""
 OUTSET = (0.02, 0.16)
 """How far beyond it nothing, and all, of the skin is trusted: a fitted lid lies a little beside the
 picture's, and would take the white of the eye."""
@@ -43,9 +43,13 @@ class Openings:
     contours: dict[str, Tensor]
     """(n, 2) pixels in order, by opening."""
 
+    def to(self, device: torch.device) -> Openings:
+        """The same contours on a device."""
+        return Openings({name: contour.to(device) for name, contour in self.contours.items()})
+
     def trust(self, name: str, pixels: Tensor) -> Tensor:
         """How sure pixels (P, 2) show what is behind an opening, (P,) 0 to 1."""
-        first, full = (max(share * self.height(name), 0.5) for share in INSET[name])
+        first, full = (max(share * self.height(name), 0.5) for share in INSET)
         below = self.contours[name].clone()
         for upper, lower in UPPER.get(name, ()):
             below[upper] += LASHES * (below[lower] - below[upper])

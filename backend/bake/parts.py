@@ -27,22 +27,29 @@ USUAL = {"eyes": (0.5, 0.9), "teeth": (0.5, 0.9), "mouth": (0.05, 0.3), "lashes"
 """Quantiles of the brightness that was seen of a part, between which its usual colour is taken."""
 
 
+def vertices_in(
+    regions: Mapping[str, Any], names: tuple[str, ...], n_vertices: int, device: torch.device
+) -> Tensor:
+    """(N,) bool: vertices in one of the regions that there are."""
+    chosen = torch.zeros(n_vertices, dtype=torch.bool, device=device)
+    for name in names:
+        if name in regions:
+            chosen[torch.as_tensor(regions[name], device=device).long()] = True
+    return chosen
+
+
 def faces_in(
     faces: Tensor, regions: Mapping[str, Any], names: tuple[str, ...], n_vertices: int
 ) -> Tensor:
     """(T,) bool: faces whose first corner is in one of the regions."""
-    chosen = torch.zeros(n_vertices, dtype=torch.bool)
-    for name in names:
-        if name in regions:
-            chosen[torch.as_tensor(regions[name]).long().cpu()] = True
-    return chosen[faces[:, 0]]
+    return vertices_in(regions, names, n_vertices, faces.device)[faces[:, 0]]
 
 
 def part_of_faces(faces: Tensor, regions: Mapping[str, Any], n_vertices: int) -> Tensor:
     """Part of every face (T,): 0 skin, then 1 + the place in `PARTS`."""
-    of_vertex = torch.zeros(n_vertices, dtype=torch.int64)
+    of_vertex = torch.zeros(n_vertices, dtype=torch.int64, device=faces.device)
     for index, (names, _) in enumerate(PARTS.values()):
         for name in names:
             if name in regions:
-                of_vertex[torch.as_tensor(regions[name]).long().cpu()] = index + 1
+                of_vertex[torch.as_tensor(regions[name], device=faces.device).long()] = index + 1
     return of_vertex[faces[:, 0]]

@@ -63,6 +63,11 @@ class Shift:
     parts: dict[str, Tensor]
     """(2,) by opening (`openings.BEHIND`): what is behind it moves as a whole."""
 
+    def to(self, device: torch.device) -> Shift:
+        """The same shift on a device."""
+        parts = {name: part.to(device) for name, part in self.parts.items()}
+        return Shift(self.K.to(device), self.pixels.to(device), parts)
+
     def at(self, points: Tensor) -> Tensor:
         """Pixels (P, 2) to add to the projections of points (P, 3), metres, camera frame."""
         return sample_image(self.pixels, to_pixels(points, self.K)[:, :2])

@@ -58,14 +58,15 @@ def rim_likeness(color: Tensor, on_head: Tensor) -> Tensor:
     on_head: (h, w) bool. 1 away from the rim and beyond it; see `Rim.likeness`.
     """
     root = color.clamp(min=0).sqrt()
-    around = torch.from_numpy(_rim_values(root.numpy(), on_head.numpy()))
-    return torch.where(on_head, _likeness(root, around), torch.ones(on_head.shape))
+    values = _rim_values(root.cpu().numpy(), on_head.cpu().numpy())
+    around = torch.as_tensor(values, device=color.device)
+    return torch.where(on_head, _likeness(root, around), torch.ones_like(root[..., 0]))
 
 
 def see_rim(view: DepthView, image_rgb: NDArray[np.uint8], K: Tensor) -> Rim:
     """The rim of a head in a frame: image (H, W, 3) u8 sRGB, K (3, 3) of the frame, pixels."""
     height, width = view.face_index.shape
-    to_frame = (K.double() @ torch.linalg.inv(view.K.double())).numpy()
+    to_frame = (K.double() @ torch.linalg.inv(view.K.double())).cpu().numpy()
     small = cv2.warpAffine(
         image_rgb,
         to_frame[:2],
@@ -73,11 +74,11 @@ def see_rim(view: DepthView, image_rgb: NDArray[np.uint8], K: Tensor) -> Rim:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    on_head = torch.isfinite(view.depth).numpy()
+    on_head = torch.isfinite(view.depth).cpu().numpy()
     # Colours over such distances need a small picture only.
     shrunk = (max(2, width // SHRINK), max(2, height // SHRINK))
     root = np.sqrt(srgb8_to_linear(cv2.resize(small, shrunk, interpolation=cv2.INTER_AREA)))
-    return Rim(view, torch.from_numpy(_rim_values(root, on_head)))
+    return Rim(view, torch.as_tensor(_rim_values(root, on_head), device=K.device))
 
 
 def _rim_values(root: NDArray[np.float32], on_head: NDArray[np.bool_]) -> NDArray[np.float32]:

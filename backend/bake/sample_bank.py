@@ -16,10 +16,11 @@ of a video frame and of resampling."""
 class SampleBank:
     """Keeps the samples of highest weight, `depth` a texel, in float16."""
 
-    def __init__(self, n_texels: int, depth: int) -> None:
-        self.colors = torch.zeros(n_texels, depth, 3, dtype=torch.float16)
-        self.weights = torch.zeros(n_texels, depth, dtype=torch.float16)
-        self.frames = torch.full((n_texels, depth), -1, dtype=torch.int16)
+    def __init__(self, n_texels: int, depth: int, device: torch.device | str = "cpu") -> None:
+        """n_texels and depth: its size; device: where it is kept and merged."""
+        self.colors = torch.zeros(n_texels, depth, 3, dtype=torch.float16, device=device)
+        self.weights = torch.zeros(n_texels, depth, dtype=torch.float16, device=device)
+        self.frames = torch.full((n_texels, depth), -1, dtype=torch.int16, device=device)
         """Number of the frame that each sample is from."""
         self.n_offered = 0
 
@@ -61,8 +62,9 @@ class SampleBank:
         biweight), and the rest is averaged. Highlights that move, blinks and passing hands go,
         and noise still averages out.
         """
-        result = torch.zeros(len(self.weights), 3)
-        agreement = torch.zeros(len(self.weights))
+        device = self.weights.device
+        result = torch.zeros(len(self.weights), 3, device=device)
+        agreement = torch.zeros(len(self.weights), device=device)
         for begin in range(0, len(result), CHUNK):
             part = slice(begin, begin + CHUNK)
             weights = self.weights[part].float()

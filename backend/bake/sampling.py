@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.bake.color import srgb8_to_linear
+from backend.bake.color import linear_on
 
 MAX_LEVEL = 5
 """Coarsest level of the image pyramid: one pixel stands for 32 x 32."""
@@ -29,12 +29,12 @@ class ImagePyramid:
         pixels: (P, 2) of the whole frame, centres at integers; outside the crop the border's
         colour repeats. level: (P,) log2 of the pixels that one sample stands for along an axis.
         """
-        local = pixels - torch.tensor(self.origin, dtype=pixels.dtype)
+        local = pixels - pixels.new_tensor(self.origin)
         level = level.clamp(0, len(self.levels) - 1)
         coarsest = int(np.ceil(float(level.max()))) if len(level) else 0
         if coarsest == 0:
             return _bilinear(self.levels[0], local)
-        result = torch.zeros(len(pixels), 3)
+        result = pixels.new_zeros(len(pixels), 3)
         for index in range(coarsest + 1):
             share = (1 - (level - index).abs()).clamp(min=0)
             part = share.nonzero()[:, 0]
@@ -50,7 +50,8 @@ def build_pyramid(
     """Decode the part of a frame that the head covers.
 
     image_rgb: (H, W, 3) u8 sRGB. low, high: (2,) corners of the wanted rectangle in pixels, which
-    is cut at the frame. max_level: the highest level that will be sampled, rounded up here.
+    is cut at the frame; the pyramid is on their device. max_level: the highest level that will be
+    sampled, rounded up here.
     """
     assert image_rgb.dtype == np.uint8 and image_rgb.ndim == 3 and image_rgb.shape[2] == 3
     n_levels = min(MAX_LEVEL, max(0, int(np.ceil(max_level))))
@@ -58,8 +59,8 @@ def build_pyramid(
     height, width = image_rgb.shape[:2]
     x0, x1 = _cut(float(low[0]) - rim, float(high[0]) + rim, width)
     y0, y1 = _cut(float(low[1]) - rim, float(high[1]) + rim, height)
-    linear = srgb8_to_linear(image_rgb[y0:y1, x0:x1])
-    level = torch.from_numpy(linear).permute(2, 0, 1)[None].contiguous()
+    linear = linear_on(image_rgb[y0:y1, x0:x1], low.device)
+    level = linear.permute(2, 0, 1)[None].contiguous()
     levels = [level]
     for _ in range(n_levels):
         level = torch.nn.functional.avg_pool2d(level, 2, ceil_mode=True, count_include_pad=False)
@@ -74,7 +75,7 @@ def _cut(low: float, high: float, length: int) -> tuple[int, int]:
 
 
 def _bilinear(image: Tensor, pixels: Tensor) -> Tensor:
-    size = torch.tensor((image.shape[3], image.shape[2]), dtype=pixels.dtype)
+    size = pixels.new_tensor((image.shape[3], image.shape[2]))
     grid = (2 * pixels + 1) / size - 1
     sampled = torch.nn.functional.grid_sample(
         image, grid[None, None], mode="bilinear", padding_mode="border", align_corners=False

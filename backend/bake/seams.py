@@ -31,7 +31,7 @@ def blend_seams(
     color: (P, 3) merged, linear light. bank: their samples. position: (P,) row * size + column.
     wanted: (P,) bool, where to blend; everywhere by default.
     """
-    index = torch.full((size * size,), -1, dtype=torch.int64)
+    index = torch.full((size * size,), -1, dtype=torch.int64, device=color.device)
     measured = bank.measured if wanted is None else bank.measured & wanted
     index[position[measured]] = measured.nonzero()[:, 0]
     index = index.reshape(size, size)
@@ -39,7 +39,7 @@ def blend_seams(
     steps = []
     for first, second in ((index[:, :-1], index[:, 1:]), (index[:-1], index[1:])):
         linked = (first >= 0) & (second >= 0)
-        step = torch.zeros(*first.shape, 3)
+        step = color.new_zeros(*first.shape, 3)
         step[linked] = _missing_steps(color, bank, first[linked], second[linked])
         steps.append(step)
     if not bool((steps[0] != 0).any()) and not bool((steps[1] != 0).any()):
@@ -55,7 +55,7 @@ def blend_seams(
 def _missing_steps(color: Tensor, bank: SampleBank, first: Tensor, second: Tensor) -> Tensor:
     """(M, 3): the step that common frames see, less the step of the merged colours."""
     frames = bank.frames
-    result = torch.zeros(len(first), 3)
+    result = color.new_zeros(len(first), 3)
     changes = (bank.mark[first] != bank.mark[second]).nonzero()[:, 0]
     for rows in changes.split(CHUNK):
         a, b = first[rows], second[rows]
@@ -80,7 +80,7 @@ def solve_screened(right: Tensor, down: Tensor, known: Tensor, screen: float) ->
     fine: each level starts from the solution of half the size.
     """
     size, channels = known.shape[0], right.shape[-1]
-    level = torch.zeros(size, size, channels)
+    level = right.new_zeros(size, size, channels)
     if size > 32 and size % 2 == 0:
         problem = _halve(right, down, known)
         coarse = solve_screened(*problem, 4 * screen)
@@ -97,7 +97,7 @@ def solve_screened(right: Tensor, down: Tensor, known: Tensor, screen: float) ->
     source[:, :-1] -= wanted_x
     source[1:] += wanted_y
     source[:-1] -= wanted_y
-    total = torch.full((size, size, 1), screen)
+    total = right.new_full((size, size, 1), screen)
     total[:, 1:] += weight_x
     total[:, :-1] += weight_x
     total[1:] += weight_y

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from backend.bake.shot import BakedShot, PosedShot
-from backend.bake.texture import MEASURED, OUTSIDE, TextureBaker, TextureSettings
+from backend.bake.texture import MEASURED, OUTSIDE, TextureBaker
+from backend.bake.texture_settings import TextureSettings
 from backend.head import Head
 
 ELSEWHERE = 192

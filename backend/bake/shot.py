@@ -19,10 +19,12 @@ from backend.bake.head_view import OFFSET, gain_at
 from backend.bake.lighting import Lighting, albedo_of, estimate_lighting
 from backend.bake.openings import Openings, openings_of
 from backend.bake.part_weights import PartWeights, part_weights
+from backend.bake.parts import vertices_in
 from backend.bake.register import Registration, Shift
 from backend.bake.shot_cover import ShotCover, SigmaPrior
 from backend.bake.steady import steady_in_time
-from backend.bake.texture import TextureBaker, TextureSettings
+from backend.bake.texture import TextureBaker
+from backend.bake.texture_settings import TextureSettings
 from backend.bake.visibility import VISIBLE
 from backend.geometry.rasterizer import to_pixels
 from backend.head import Head
@@ -262,23 +264,28 @@ def _judge(
     number_of = shot.number_of
     cover = ShotCover(head, settings.cover)
     prior = _sigma_prior(head, shot)
+    device = cover.device
     vertices, K = torch.from_numpy(shot.vertices), torch.from_numpy(shot.K).float()
+
+    def arguments(number: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        evidence = None if prior is None else prior(number).to(device)
+        return vertices[number].to(device), K[number].to(device), evidence
+
     keys = set(spread_frames(shot.head_pose, shot.found, settings.cover.key_frames).tolist())
     for number, image in _pictures(frames(), number_of, keys):
-        seen = torch.from_numpy(shot.visibility[number])
-        evidence = None if prior is None else prior(number)
-        cover.learn(image, vertices[number], K[number], seen, evidence)
+        posed, own_K, evidence = arguments(number)
+        seen = torch.from_numpy(shot.visibility[number]).to(device)
+        cover.learn(image, posed, own_K, seen, evidence)
     cover.solve()
 
     covered = np.zeros(shot.visibility.shape, np.float32)
     gains = np.zeros((shot.n_frames, 9, 3), np.float32)
     wanted = set(np.flatnonzero(shot.found).tolist())
     for done, (number, image) in enumerate(_pictures(frames(), number_of, wanted)):
-        evidence = None if prior is None else prior(number)
-        found, gain = cover.judge(image, vertices[number], K[number], evidence)
-        covered[number], gains[number] = found.numpy(), gain.numpy()
+        found, gain = cover.judge(image, *arguments(number))
+        covered[number], gains[number] = found.cpu().numpy(), gain.cpu().numpy()
         progress((done + 1) / len(wanted))
-    covered = steady_in_time(covered, shot.rest_vertices, cover.faces.numpy())
+    covered = steady_in_time(covered, shot.rest_vertices, cover.faces.cpu().numpy())
     visibility = shot.visibility * (1 - covered)
     return _Judged(frames, shot, cover, covered, visibility, gains, _part_weights(head, shot))
 
@@ -292,7 +299,7 @@ def _other_colors(first: ShotCover, other: ShotCover) -> NDArray[np.float32]:
         return np.zeros(3, np.float32)
     looks = [c.color[both] / c.trust[both][:, None] for c in (first.consensus, other.consensus)]
     ratio = torch.log((looks[1] + OFFSET) / (looks[0] + OFFSET))
-    median: NDArray[np.float32] = ratio.median(0).values.numpy()
+    median: NDArray[np.float32] = ratio.median(0).values.cpu().numpy()
     return median
 
 
@@ -382,12 +389,12 @@ def _lighting(head: Head, cover: ShotCover) -> Lighting | None:
     weights = torch.stack([trust.float() for trust in builder.trusts], 1)
     weights = weights * (torch.stack(cover.key_covered, 1) < VISIBLE)
     gains = torch.stack([gain_at(gain, normals[:, k]) for k, gain in enumerate(cover.key_gains)], 1)
-    skin = torch.zeros(head.n_vertices, dtype=torch.bool)
-    skin[torch.as_tensor(head.regions["face"])] = True
-    for name in ("lips", "lids.L", "lids.R"):
-        skin[torch.as_tensor(head.regions[name])] = False
-    is_skin = skin[cover.faces].all(1)[builder.texels.triangle]
-    colors = torch.stack([color.float() for color in builder.colors], 1)
+    face = vertices_in(head.regions, ("face",), head.n_vertices, cover.device)
+    rims = ("lips", "lids.L", "lids.R")
+    skin = face & ~vertices_in(head.regions, rims, head.n_vertices, cover.device)
+    is_skin = skin[cover.faces].all(1)[builder.texels.triangle].cpu()
+    colors = torch.stack([color.float() for color in builder.colors], 1).cpu()
+    position, size = builder.texels.position.cpu(), builder.texels.size
     return estimate_lighting(
-        colors, normals, weights, gains, is_skin, builder.texels.position, builder.texels.size
+        colors, normals.cpu(), weights.cpu(), gains.cpu(), is_skin, position, size
     )

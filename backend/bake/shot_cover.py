@@ -14,6 +14,7 @@ from backend.bake.consensus import Consensus, ConsensusBuilder, sample_image
 from backend.bake.cover import Cover, CoverSettings, find_cover
 from backend.bake.head_view import HeadView, gain_at, see_head
 from backend.bake.rim import rim_likeness
+from backend.device import device_with_doubles
 from backend.geometry.rasterizer import interpolate, to_pixels, vertex_normals
 
 UNSTEADY: tuple[tuple[str, float], ...] = (
@@ -58,28 +59,31 @@ class _KeyFrame:
 class ShotCover:
     """Learns the usual look of a head from some frames of a shot, then judges any of them.
 
-    Memory is bounded by `CoverSettings.key_frames`, not by the shot's length.
+    Memory is bounded by `CoverSettings.key_frames`, not by the shot's length. Meshes are drawn and
+    looks compared on the head's device, on which all tensors are that it is given.
     """
 
     def __init__(self, head: CoverableMesh, settings: CoverSettings | None = None) -> None:
         self.settings = settings or CoverSettings()
-        self.faces = torch.as_tensor(head.faces).long().cpu()
-        uv, face_uv = torch.as_tensor(head.uv).float().cpu(), torch.as_tensor(head.face_uv).cpu()
+        self.device = device = device_with_doubles(head.faces.device)
+        self.faces = head.faces.long().to(device)
+        uv = torch.as_tensor(head.uv, device=device).float()
+        face_uv = torch.as_tensor(head.face_uv, device=device)
         self.corner_uv = uv[face_uv.long()]
         n_vertices = int(self.faces.max()) + 1
-        self.steady = torch.ones(n_vertices)
-        lashes = torch.zeros(n_vertices, dtype=torch.bool)
+        self.steady = torch.ones(n_vertices, device=device)
+        lashes = torch.zeros(n_vertices, dtype=torch.bool, device=device)
         for name, value in UNSTEADY:
             if name in head.regions:
-                part = torch.as_tensor(head.regions[name]).long().cpu()
+                part = torch.as_tensor(head.regions[name], device=device).long()
                 self.steady[part] = value
                 if name == "lashes":
                     lashes[part] = True
         # Scalp, ears and neck lie where the face leads them, not where the picture shows them.
-        self.loose = torch.zeros(n_vertices)
+        self.loose = torch.zeros(n_vertices, device=device)
         if "face" in head.regions:
             self.loose += 1
-            self.loose[torch.as_tensor(head.regions["face"]).long().cpu()] = 0
+            self.loose[torch.as_tensor(head.regions["face"], device=device).long()] = 0
         # Their cards are far larger than lashes: the lids behind them are what is compared.
         self.shown = ~lashes[self.faces].any(1)
         self.builder = ConsensusBuilder(uv, face_uv.long(), self.settings.texels)
@@ -141,7 +145,7 @@ class ShotCover:
             self.solve()
         key = self._look(image_rgb, vertices, K, prior)
         if key is None or self.consensus is None:
-            return torch.zeros(len(vertices)), torch.zeros(9, 3)
+            return vertices.new_zeros(len(vertices)), vertices.new_zeros(9, 3)
         found = self._judge(key, self.consensus)
         pixels = torch.nan_to_num(to_pixels(vertices, key.view.K)[:, :2], nan=-10.0)
         covered = sample_image(found.covered[..., None], pixels)[:, 0]
@@ -160,7 +164,7 @@ class ShotCover:
             return None
         index, weights = view.face_index, view.barycentric
         corners = self.corner_uv[self.shown]
-        flat = torch.arange(3 * len(faces)).reshape(-1, 3)
+        flat = torch.arange(3 * len(faces), device=self.device).reshape(-1, 3)
         uv = interpolate(corners.reshape(-1, 2), flat, index, weights)
         none = prior is None
         values = torch.stack((self.steady, self.loose, self.steady if prior is None else prior), -1)

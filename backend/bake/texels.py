@@ -26,6 +26,11 @@ class TexelMap:
     area: Tensor
     """(T,) float32 area of every triangle in texels."""
 
+    def to(self, device: torch.device | str) -> TexelMap:
+        """The same map on a device."""
+        places = (self.position, self.triangle, self.weights, self.area)
+        return TexelMap(self.size, *(values.to(device) for values in places))
+
     def interpolate(self, corner_values: Tensor, chosen: Tensor) -> Tensor:
         """Values at some texels: corner_values (T, 3, C), chosen (M,) into P; returns (M, C)."""
         n_faces, _, channels = corner_values.shape
@@ -69,8 +74,8 @@ def mirror_face_uv(faces: Tensor, uv: Tensor, face_uv: Tensor, mirror: Tensor) -
     looked up by a mirrored edge: of the three edges of a triangle at most the diagonal is missing
     on the other side, and the two others carry all three corners.
     """
-    face_rows, uv_rows = faces.numpy(), face_uv.numpy()
-    points, other = uv.double().numpy(), mirror.numpy()
+    face_rows, uv_rows = faces.cpu().numpy(), face_uv.cpu().numpy()
+    points, other = uv.double().cpu().numpy(), mirror.cpu().numpy()
     edge_uv: dict[tuple[int, int], tuple[int, int]] = {}
     for row, uv_row in zip(face_rows.tolist(), uv_rows.tolist(), strict=True):
         for start in range(3):

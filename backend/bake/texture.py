@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,18 +17,20 @@ from backend.bake.complete import (
     complete_smoothly,
     statistical_skin,
 )
-from backend.bake.depth_view import DepthSettings, DepthView, render_depth_view
+from backend.bake.depth_view import DepthView, render_depth_view
 from backend.bake.fill import pad_alpha, pull_push
 from backend.bake.head_view import gain_at
 from backend.bake.openings import BEHIND, Openings
-from backend.bake.parts import INNER, PARTS, USUAL, faces_in, part_of_faces
+from backend.bake.parts import INNER, PARTS, USUAL, faces_in, part_of_faces, vertices_in
 from backend.bake.register import Shift
 from backend.bake.rim import see_rim
 from backend.bake.sample_bank import SampleBank
 from backend.bake.sampling import build_pyramid
 from backend.bake.seams import blend_seams
 from backend.bake.texels import build_texel_map, mirror_face_uv, uv_to_pixels
+from backend.bake.texture_settings import TextureSettings
 from backend.bake.visibility import VISIBLE, two_sided_vertices, view_cosine
+from backend.device import device_with_doubles
 from backend.geometry.rasterizer import ArrayLike, to_pixels, vertex_normals
 
 MEASURED, MIRRORED, FILLED, OUTSIDE = 255, 128, 64, 0
@@ -53,49 +55,11 @@ class TexturedMesh(Protocol):
         """Vertex indices (n,) by part, tensors or arrays."""
 
 
-@dataclass(frozen=True)
-class TextureSettings:
-    """How frames are weighed and merged."""
-
-    samples: int = 8
-    """Best samples kept a texel, which bounds the memory; their robust mean is the result."""
-    angle_power: float = 2.0
-    """A sample's weight falls with this power of the cosine of the viewing angle."""
-    min_weight: float = 0.03
-    """Samples of lower visibility x angle x clearance are not used; 0.03 is 80 degrees."""
-    outline: float = 0.008
-    """Distance kept from the head's outlines, as a share of its size in the image."""
-    loose_least: float = 0.1
-    """The same for scalp, ears and neck, which no landmark holds: 72 degrees. Where the mesh lies a
-    little off the surface, a place moves along it with the tangent of that angle."""
-    loose_outline: float = 0.012
-    """Distance that these keep from outlines."""
-    border_px: float = 6.0
-    """The weight falls to nothing over this distance from the image's border."""
-    inner_outline: float = 0.25
-    """Share of that distance which eyes, teeth and the mouth keep."""
-    inner_least: float = 0.5
-    """Texels of these count as seen where their best weight reaches this share of what the part's
-    well-seen texels have: others were seen only along lids and lips, and have their colour."""
-    inner_power: float = 3.0
-    """Weights of their samples are raised to this power, so that the best frames prevail."""
-    clipped: float = 0.15
-    """Weight of a sample whose brightest channel is burnt out, or that is black."""
-    agreement: float = 0.25
-    """Skin whose samples agree on less than this share of their weight counts as not seen: hair or
-    a collar that moves over it."""
-    seams: bool = True
-    """Blend seams in the gradient domain."""
-    padding: int = 8
-    """Texels around the charts that repeat the alpha of the chart; the colour reaches on."""
-    depth: DepthSettings = field(default_factory=DepthSettings)
-    """The depth buffer that tells hidden texels."""
-
-
 class TextureBaker:
     """Collects the colours of the head's surface from frames and merges them into one texture.
 
-    Memory is bounded by the texture's size and `TextureSettings.samples`, not by the frames.
+    Memory is bounded by the texture's size and `TextureSettings.samples`, not by the frames. Frames
+    are drawn, sampled and merged on the head's device; results are on the processor.
     """
 
     def __init__(
@@ -104,29 +68,31 @@ class TextureBaker:
         """head: mesh, UV layout, mirror map and regions; size: side in texels, a power of two."""
         assert size >= 64 and size & (size - 1) == 0, "size must be a power of two"
         self.settings = settings or TextureSettings()
-        self.faces = torch.as_tensor(head.faces).long().cpu()
-        uv, face_uv = torch.as_tensor(head.uv).float().cpu(), torch.as_tensor(head.face_uv).cpu()
-        mirror = torch.as_tensor(head.mirror).long().cpu()
+        self.device = device = device_with_doubles(head.faces.device)
+        self.faces = head.faces.long().to(device)
+        uv = torch.as_tensor(head.uv, device=device).float()
+        face_uv = torch.as_tensor(head.face_uv, device=device)
+        mirror = torch.as_tensor(head.mirror, device=device).long()
         self.texels = build_texel_map(uv, face_uv.long(), size)
         self.mirrored_uv = mirror_face_uv(self.faces, uv, face_uv.long(), mirror)
         self.two_sided = two_sided_vertices(self.faces, len(mirror))
         self.part_of_face = part_of_faces(self.faces, head.regions, len(mirror))
         # Lashes are far thinner than their cards: they must not hide the lids and eyes behind.
         self.occluders = self.part_of_face != 1 + list(PARTS).index("lashes")
-        self.bank = SampleBank(len(self.texels.position), self.settings.samples)
+        self.bank = SampleBank(len(self.texels.position), self.settings.samples, self.device)
         names = list(PARTS)
-        inner = torch.tensor([1 + names.index(name) for name in INNER])
+        inner = torch.tensor([1 + names.index(name) for name in INNER], device=device)
         self.inner_texel = torch.isin(self.part_of_face, inner)[self.texels.triangle]
         self.behind_texel = {
             name: faces_in(self.faces, head.regions, parts, len(mirror))[self.texels.triangle]
             for name, parts in BEHIND.items()
         }
-        face = torch.zeros(len(mirror), dtype=torch.bool)
-        if "face" in head.regions:
-            face[torch.as_tensor(head.regions["face"]).long().cpu()] = True
-        else:
-            face[:] = True
+        # A mesh without a face is held everywhere.
+        face = vertices_in(head.regions, ("face",), len(mirror), device)
+        face |= not bool(face.any())
         self.face_texel = (face[self.faces].all(1) & (self.part_of_face == 0))[self.texels.triangle]
+        # A graphics card wants all at once.
+        self.chunk = CHUNK if device.type == "cpu" else max(1, len(self.texels.position))
         self.loose_texel = ~(self.inner_texel | self.face_texel)
         self.n_frames = self.n_added = 0
 
@@ -152,8 +118,11 @@ class TextureBaker:
         lips, within which eyes and the inside of the mouth lie. A head outside the image adds
         nothing.
         """
-        points = torch.as_tensor(vertices).float().cpu()
-        K = torch.as_tensor(K).float().cpu()
+        points = torch.as_tensor(vertices, device=self.device).float()
+        K = torch.as_tensor(K, device=self.device).float()
+        gain = None if gain is None else gain.to(self.device)
+        shift = None if shift is None else shift.to(self.device)
+        openings = None if openings is None else openings.to(self.device)
         image_size = (image_rgb_u8.shape[1], image_rgb_u8.shape[0])
         if weight <= 0 or not bool(torch.isfinite(points).all()):
             return
@@ -168,7 +137,7 @@ class TextureBaker:
         corner_px = to_pixels(points, K)[self.faces][..., :2]
         # Triangles that show their back, or too little of their front, or lie outside the image
         # have no texel to offer.
-        limit = torch.tensor(image_size, dtype=torch.float32)
+        limit = points.new_tensor(image_size)
         steepest = self.settings.min_weight ** (1 / self.settings.angle_power)
         wanted = (facing[self.faces] > steepest).any(1) & (corner_px.amax(1) > -0.5).all(1)
         wanted &= (corner_px.amin(1) < limit - 0.5).all(1)
@@ -187,9 +156,9 @@ class TextureBaker:
         rows = [points, facing[:, None]]
         for values in (visible, emphasis):
             rows.append(
-                torch.ones(len(points), 1)
+                points.new_ones(len(points), 1)
                 if values is None
-                else torch.as_tensor(values).float().cpu()[:, None]
+                else torch.as_tensor(values, device=self.device).float()[:, None]
             )
         frame = _Frame(
             K=K,
@@ -204,7 +173,7 @@ class TextureBaker:
         )
         rim = see_rim(view, image_rgb_u8, K)
         before = self.bank.n_offered
-        for texels in wanted[self.texels.triangle].nonzero()[:, 0].split(CHUNK):
+        for texels in wanted[self.texels.triangle].nonzero()[:, 0].split(self.chunk):
             texels, values, trust = self._weigh(frame, texels)
             pixels = to_pixels(values[:, :3], K)[:, :2]
             if shift is not None:
@@ -271,7 +240,7 @@ class TextureBaker:
         pixels = shift.at(points)
         for name, behind in self.behind_texel.items():
             inside = behind[texels]
-            pixels[inside] = shift.parts.get(name, torch.zeros(2))
+            pixels[inside] = shift.parts.get(name, pixels.new_zeros(2))
         return pixels
 
     def _through(self, openings: Openings, pixels: Tensor, texels: Tensor) -> Tensor:
@@ -279,7 +248,7 @@ class TextureBaker:
 
         Within these eyes and the inside of the mouth are seen, and beyond them the skin is.
         """
-        share = torch.ones(len(texels))
+        share = pixels.new_ones(len(texels))
         skin = ~self.inner_texel[texels]
         for name in openings.contours:
             behind = self.behind_texel[name][texels]
@@ -293,7 +262,7 @@ class TextureBaker:
     @property
     def outer(self) -> Tensor:
         """(S, S) bool: all texels but those of eyes, teeth, tongue and mouth."""
-        return ~self._picture(self.inner_texel)
+        return ~self._picture(self.inner_texel).cpu()
 
     @property
     def measured_fraction(self) -> float:
@@ -320,31 +289,34 @@ class TextureBaker:
         if settings.seams:
             # Eyes and teeth are sharp, small and from few frames: they have no seams to blend.
             merged = blend_seams(merged, self.bank, position, size, ~self.inner_texel)
-        skin_texel = self.part_of_face[self.texels.triangle] == 0
+        of_texel = self.part_of_face[self.texels.triangle]
+        skin_texel = of_texel == 0
         seen = self.bank.measured & ((agreement >= settings.agreement) | ~skin_texel)
         seen &= self._well_seen()
-        known = self._picture(seen)
-        color = self._picture(merged)
-        everything = torch.arange(len(position))
-        place = uv_to_pixels(self.texels.interpolate(self.mirrored_uv, everything), size)
+        # What is not measured is made up on the processor, once for a shot.
+        known, color = self._picture(seen).cpu(), self._picture(merged).cpu()
+        face = self._picture(self.face_texel).cpu()
+        texels = self.texels.to("cpu")
+        position, everything = texels.position, torch.arange(len(position))
+        place = uv_to_pixels(texels.interpolate(self.mirrored_uv.cpu(), everything), size)
         color, mirrored = complete_from_mirror(color, known, position, place)
 
         alpha = known.byte() * MEASURED + mirrored.byte() * MIRRORED
         part = torch.full((size * size,), -1, dtype=torch.int8)
-        part[position] = self.part_of_face[self.texels.triangle].to(torch.int8)
+        part[position] = of_texel.to(torch.int8).cpu()
         part = part.reshape(size, size)
         known = known | mirrored
         names = list(PARTS)
         color = complete_smoothly(color, part == 0, known)
         if not bool(((part == 0) & known).any()):
             color = complete_part(color, part == 0, known, SKIN_COLOR)
-        for index, name in enumerate(names):
-            inside = part == index + 1
+        for index, name in enumerate(names, 1):
+            inside = part == index
             if bool((inside & ~known).any()):
                 lips = part == 0 if name == "mouth" else None
                 tones = USUAL.get(name, (0.3, 0.7))
                 color = complete_part(color, inside, known, PARTS[name][1], lips, tones)
-        color = statistical_skin(color, part == 0, known, self._picture(self.face_texel))
+        color = statistical_skin(color, part == 0, known, face)
         alpha[(part >= 0) & ~known] = FILLED
         color = pull_push(color, part >= 0)
         return color, pad_alpha(alpha, settings.padding)
@@ -359,18 +331,19 @@ class TextureBaker:
             measured = best[inside & (best > 0)]
             if len(measured):
                 usual = float(measured.sort().values[int(0.75 * (len(measured) - 1))])
-                result[inside] = best[inside] >= self.settings.inner_least * usual
+                least = self.settings.eye_least if name == "eyes" else self.settings.inner_least
+                result[inside] = best[inside] >= least * usual
         return result
 
     def forget(self) -> None:
         """Start again without any sample."""
-        self.bank = SampleBank(len(self.texels.position), self.settings.samples)
+        self.bank = SampleBank(len(self.texels.position), self.settings.samples, self.device)
         self.n_frames = self.n_added = 0
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """What was seen alone: colours (S, S, 3) in linear light, and where, (S, S) bool."""
         merged, _ = self.bank.merge()
-        return self._picture(merged), self._picture(self.bank.measured)
+        return self._picture(merged).cpu(), self._picture(self.bank.measured).cpu()
 
     def _picture(self, values: Tensor) -> Tensor:
         """Values of the texels (P, ...) as a picture (S, S, ...), zeros between the charts."""

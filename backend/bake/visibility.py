@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backend.bake.depth_view import mesh_scale
 from backend.bake.occlusion import hidden_by_mesh
 from backend.geometry.rasterizer import ArrayLike, to_pixels
 
@@ -19,6 +18,10 @@ distance of its vertices from their mean, about 0.1 m for a head): 0.1 mm."""
 
 FACING_SOFTNESS = 0.1
 """Cosine over which the soft value rises from 0 to 1, centred on the horizon."""
+
+
+FRAMES_ON_CPU, FRAMES_ON_GPU = 4, 64
+"""Frames handled at once: a processor gains little from more, and memory stays flat."""
 
 
 def vertex_visibility(
@@ -52,27 +55,29 @@ def soft_vertex_visibility(
     """Visibility per vertex and frame as a value from 0 (hidden) to 1 (seen).
 
     Arguments as in `vertex_visibility`. Returns (F, N) float32: facing x not hidden x inside the
-    image. Frames are handled one at a time, so memory grows with the result only.
+    image. Computed on the device of the faces, some frames at a time, so that memory grows with the
+    result only.
     """
-    vertices = torch.as_tensor(vertices)
     faces = torch.as_tensor(faces).long()
+    device = faces.device
+    vertices = torch.as_tensor(vertices)
     K = torch.as_tensor(K).float()
     assert vertices.ndim == 3 and vertices.shape[2] == 3, "vertices are (F, N, 3)"
     assert K.shape in ((3, 3), (len(vertices), 3, 3)), "K is (3, 3) or (F, 3, 3)"
     K = K.expand(len(vertices), 3, 3)
-    hiding = faces if occluders is None else faces[torch.as_tensor(occluders).bool()]
+    hiding = faces if occluders is None else faces[torch.as_tensor(occluders, device=device).bool()]
     two_sided = two_sided_vertices(faces, vertices.shape[1])
     result = np.zeros(vertices.shape[:2], np.float32)
-    for index in range(len(vertices)):
-        points = vertices[index].float()
-        if not bool(torch.isfinite(points).all()):
-            continue
-        pixels = to_pixels(points.double(), K[index])
-        hidden = hidden_by_mesh(pixels, pixels, hiding, tolerance * mesh_scale(points))
+    usable = torch.isfinite(vertices).all(-1).all(-1).nonzero()[:, 0].cpu()
+    for rows in usable.split(FRAMES_ON_CPU if device.type == "cpu" else FRAMES_ON_GPU):
+        points = vertices[rows].to(device).float()
+        pixels = to_pixels(points.double(), K[rows].to(device))
+        scale = (points - points.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()
+        hidden = hidden_by_mesh(pixels, pixels, hiding, tolerance * scale)
         facing = best_face_cosine(points, faces)
         facing = torch.where(two_sided, torch.ones_like(facing), facing)
         visible = facing_to_camera(facing) * (1 - hidden) * inside_image(pixels, image_size)
-        result[index] = visible.numpy()
+        result[rows.numpy()] = visible.float().cpu().numpy()
     return result
 
 
@@ -99,32 +104,36 @@ def facing_to_camera(cosine: Tensor) -> Tensor:
 
 
 def inside_image(pixels: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """1 for pixels (P, 2 or 3) inside the image, 0 outside, over one pixel across its border."""
+    """1 for pixels (..., 2 or 3) inside the image, 0 outside, over one pixel across its border."""
     # The image reaches half a pixel beyond the centres of its outermost pixels.
-    near_edge = (pixels[:, :2] + 1).amin(-1)
-    limit = torch.tensor(image_size, dtype=pixels.dtype)
-    far_edge = (limit - pixels[:, :2]).amin(-1)
+    near_edge = (pixels[..., :2] + 1).amin(-1)
+    limit = pixels.new_tensor(image_size)
+    far_edge = (limit - pixels[..., :2]).amin(-1)
     return torch.nan_to_num(torch.minimum(near_edge, far_edge), nan=0.0).clamp(0, 1)
 
 
 def view_cosine(points: Tensor, normals: Tensor) -> Tensor:
-    """Cosine between normals (P, 3) and the directions from points (P, 3) to the camera: (P,)."""
+    """Cosine of normals (..., 3) and the directions from points (..., 3) to the camera: (...)."""
     return -(normals * torch.nn.functional.normalize(points, dim=-1)).sum(-1)
 
 
 def best_face_cosine(vertices: Tensor, faces: Tensor) -> Tensor:
-    """View cosine of the triangle at every vertex (N, 3) that faces the camera most: (N,).
+    """View cosine of the triangle at every vertex (..., N, 3) that faces the camera most: (..., N).
 
     On a fold (a lid's margin, the rim of an ear) the mean normal may look away although one side
     of the fold is in plain sight. A vertex without triangles gets -1.
     """
-    corners = vertices[faces]
+    corners = vertices[..., faces, :]
     normals = torch.nn.functional.normalize(
-        torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), dim=-1
+        torch.linalg.cross(
+            corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
+        ),
+        dim=-1,
     )
-    best = vertices.new_full((len(vertices),), -1.0)
+    best = torch.full_like(vertices[..., 0], -1.0)
     for corner in range(3):
-        best.scatter_reduce_(0, faces[:, corner], view_cosine(corners[:, corner], normals), "amax")
+        cosine = view_cosine(corners[..., corner, :], normals)
+        best.scatter_reduce_(-1, faces[:, corner].expand_as(cosine), cosine, "amax")
     return best
 
 
@@ -137,9 +146,9 @@ def two_sided_vertices(faces: Tensor, n_vertices: int) -> Tensor:
     # One number an edge: far faster than finding unique rows.
     key, counts = torch.unique(edges[:, 0] * n_vertices + edges[:, 1], return_counts=True)
     single = key[counts == 1]
-    on_edge = torch.zeros(n_vertices, dtype=torch.bool)
+    on_edge = torch.zeros(n_vertices, dtype=torch.bool, device=faces.device)
     on_edge[single // n_vertices] = True
     on_edge[single % n_vertices] = True
-    result = torch.zeros(n_vertices, dtype=torch.bool)
+    result = torch.zeros_like(on_edge)
     result[faces[on_edge[faces].any(1)].reshape(-1)] = True
     return result

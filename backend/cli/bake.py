@@ -40,6 +40,8 @@ class Bake:
     """Also write the texture of every frame, FOLDER/frames/texture.0001 and so on."""
     sheet: bool = True
     """Write sheet.png: textures, and frames beside their re-rendering and visibility."""
+    device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
+    """Where to compute: "cpu", "cuda", or "auto": "cuda" where there is one."""
     write_track: Annotated[Path | None, tyro.conf.arg(metavar="OUT.npz")] = None
     """Also write the track with the new visibility and textures."""
 
@@ -53,12 +55,13 @@ class Bake:
         from backend.bake.texture_file import write_texture
         from backend.bake_stage import posed_shot_of
         from backend.cli.progress import make_view
+        from backend.device import choose_device
         from backend.footage import open_footage
         from backend.footage.undistorted import without_distortion
         from backend.head import Head
         from backend.track import Track
 
-        head = Head.load()
+        head = Head.load(device=choose_device(self.device))
         pairs = [(self.track, self.clip), *self.also]
         sources = []
         for name, clip in pairs:

@@ -16,8 +16,8 @@ from backend.bake.texture import (
     MIRRORED,
     OUTSIDE,
     TextureBaker,
-    TextureSettings,
 )
+from backend.bake.texture_settings import TextureSettings
 from backend.geometry.rasterizer import ShadingSettings, render_shaded
 
 SIZE = (800, 640)
