@@ -107,10 +107,7 @@ def _textures(
     figures["texture_psnr_db_true_mesh"] = psnr(baked.texture, skin, compared)
     left_out = np.setdiff1d(np.arange(len(pictures)), baked.merged)
     figures |= rerender(head, shot, left_out[:: max(1, len(left_out) // 5)], skin, baked.texture)
-    false_alarms = (baked.covered >= VISIBLE) & (true_shot.visibility >= VISIBLE)
-    figures["false_cover_percent"] = 100 * float(
-        false_alarms.sum() / (true_shot.visibility >= VISIBLE).sum()
-    )
+    figures["false_cover_percent"] = false_cover_percent(baked, true_shot)
     solved = solve(head, footage, settings) if case.solve else None
     if solved is None:
         return figures
@@ -118,6 +115,8 @@ def _textures(
     found = bake_shot(lambda: footage, head, solved, bake)
     assert found.texture is not None
     figures["texture_psnr_db"] = psnr(found.texture, skin, compared)
+    figures["measured_fraction_solved"] = found.measured_fraction
+    figures["false_cover_percent_solved"] = false_cover_percent(found, true_shot)
     figures["vertices_px_solved"] = pixel_error(head, shot, solved)
     return figures
 
@@ -155,6 +154,12 @@ def _covers(
         found = bake_shot(lambda: footage, head, solved, bake)
         figures |= cover_figures(found, truth, seen, kinds, "")
     return figures
+
+
+def false_cover_percent(baked: BakedShot, true_shot: PosedShot) -> float:
+    """Share of what the true mesh shows of a head with nothing before it that counts as covered."""
+    shown = true_shot.visibility >= VISIBLE
+    return 100 * float(((baked.covered >= VISIBLE) & shown).sum() / shown.sum())
 
 
 def cover_figures(
