@@ -1,4 +1,4 @@
-"""Pinhole projection in the OpenCV camera frame, with its Jacobian beside it."""
+"""Pinhole projection in the OpenCV camera frame."""
 
 from __future__ import annotations
 
@@ -19,21 +19,6 @@ def project(points: Tensor, focal_px: Tensor, centre: Tensor) -> Tensor:
     assert points.shape[-1] == 3 and centre.shape[-1] == 2
     depth = points[..., 2:].clamp_min(NEAR)
     return focal_px * points[..., :2] / depth + centre
-
-
-def project_jacobian(points: Tensor, focal_px: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of `project`: (...,2,3) by the point, (...,2) by the focal length's logarithm."""
-    depth = points[..., 2:].clamp_min(NEAR)
-    ray = points[..., :2] / depth
-    by_log_focal = focal_px * ray
-    scale = (focal_px / depth)[..., None]
-    eye = torch.eye(2, dtype=points.dtype, device=points.device)
-    in_front = (points[..., 2:] > NEAR).to(points)
-    by_depth = -ray * in_front
-    by_point = scale * torch.cat(
-        [eye.expand(*points.shape[:-1], 2, 2), by_depth[..., None]], dim=-1
-    )
-    return by_point, by_log_focal
 
 
 def focal_from_field_of_view(field_of_view: float, width: int) -> float:

@@ -95,6 +95,13 @@ def test_products_against_autodiff(head: Head) -> None:
     close(totals.block(False), 0.5 * by_shared[0].T @ by_shared[1])
 
 
+def test_points_behind_the_camera_have_finite_derivatives() -> None:
+    state, _ = random_state(1)
+    points = torch.tensor([[[0.1], [0.0], [-0.5]]], dtype=torch.float64)
+    by_point = views_of(points, state, CENTRE).by_point
+    assert torch.isfinite(by_point).all() and float(by_point[..., 2, :].abs().max()) == 0.0
+
+
 def close(a: torch.Tensor, b: torch.Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9 * float(b.abs().max()))
 

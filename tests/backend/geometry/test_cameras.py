@@ -13,7 +13,6 @@ from backend.geometry.cameras import (
     field_of_view_from_focal,
     focal_from_field_of_view,
     project,
-    project_jacobian,
 )
 
 CENTRE = torch.tensor([319.5, 239.5], dtype=torch.float64)
@@ -26,30 +25,9 @@ def test_a_known_point() -> None:
     torch.testing.assert_close(project(point, FOCAL, CENTRE), expected)
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
-def test_jacobian_against_autodiff(shape: tuple[int, ...]) -> None:
-    generator = torch.Generator().manual_seed(1)
-    points = 0.1 * torch.randn(*shape, 3, generator=generator, dtype=torch.float64)
-    points[..., 2] += 0.6
-    by_point, by_focal = project_jacobian(points, FOCAL)
-    assert by_point.shape == (*shape, 2, 3) and by_focal.shape == (*shape, 2)
-    for point, own, own_focal in zip(
-        points.reshape(-1, 3), by_point.reshape(-1, 2, 3), by_focal.reshape(-1, 2), strict=True
-    ):
-
-        def at(point: Tensor, log_focal: Tensor) -> Tensor:
-            return project(point, log_focal.exp(), CENTRE)
-
-        auto, auto_focal = torch.autograd.functional.jacobian(at, (point, FOCAL.log()))
-        torch.testing.assert_close(own, auto, rtol=1e-6, atol=1e-9)
-        torch.testing.assert_close(own_focal, auto_focal, rtol=1e-6, atol=1e-9)
-
-
 def test_a_point_behind_the_camera_stays_finite() -> None:
     point = torch.tensor([0.1, 0.0, -0.5], dtype=torch.float64)
     assert float(project(point, FOCAL, CENTRE)[0]) == pytest.approx(319.5 + 800 * 0.1 / NEAR)
-    by_point, _ = project_jacobian(point, FOCAL)
-    assert torch.isfinite(by_point).all() and float(by_point[0, 2]) == 0.0
 
 
 def test_field_of_view_both_ways() -> None:
