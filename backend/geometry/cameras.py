@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 # Nearer points are projected as if they lay here, so that no wild step divides by zero (metres).
