@@ -40,6 +40,8 @@ def make_root(root: Path) -> None:
     """Make the folder with Blender, unless it is there."""
     if (root / "usr/bin/blender").exists():
         return
+    if shutil.which("mmdebstrap") is None or os.geteuid() != 0:
+        raise SystemExit("making the folder with Blender needs mmdebstrap (apt) and root")
     root.parent.mkdir(parents=True, exist_ok=True)
     command = ["mmdebstrap", "--mode=root", "--variant=apt"]
     command += ['--aptopt=Apt::Install-Recommends "false"', f"--include={','.join(PACKAGES)}"]

@@ -28,6 +28,11 @@ from pictures import (
 MODULE = "bl_ext.user_default.mien"
 NOSE_TIP = 30
 """Index of the landmark in the 68 points of iBUG."""
+OVERLAYS = (
+    "show_bones", "show_extras", "show_floor", "show_axis_x", "show_axis_y", "show_outline_selected",
+    "show_relationship_lines", "show_text", "show_cursor", "show_object_origins",
+)  # fmt: skip
+"""What a picture of the result alone does not show; the clip is an overlay, too."""
 Step = Iterator[Any]
 Tell = Callable[[str], None]
 
@@ -183,14 +188,17 @@ def track(tell: Tell, quality: str) -> Step:
     screenshot(f"{quality}_panel", box_of(region_of(area, "UI"), main_window()))
     space = area.spaces.active
     space.show_region_ui = space.show_region_toolbar = space.show_gizmo = False
-    space.overlay.show_overlays = False
+    kept = {name: getattr(space.overlay, name) for name in OVERLAYS}
+    for name in OVERLAYS:
+        setattr(space.overlay, name, False)
     yield SETTLE_S
     with in_area(area):
         bpy.ops.view3d.view_center_camera()
     yield 4.0 if quality == "final" else SETTLE_S
     screenshot(f"{quality}_view", box_of(region_of(area, "WINDOW"), main_window()))
     space.show_region_ui = space.show_region_toolbar = space.show_gizmo = True
-    space.overlay.show_overlays = True
+    for name, value in kept.items():
+        setattr(space.overlay, name, value)
     yield 0.2
 
 
