@@ -26,21 +26,23 @@ class Cut:
     target: str
     """Its file."""
     box: tuple[int, int, int, int] | None = None
-    """Left, upper, right and lower edge; None for all of it. Panels end by themselves."""
+    """Left, upper, right and lower edge; None for all of it."""
 
 
-PANEL = (0, 0, 268, 10_000)
-"""A sidebar without its tabs."""
+def panel(height: int) -> tuple[int, int, int, int]:
+    """Return the box of a sidebar's first panel, without the tabs."""
+    return (0, 0, 268, height)
+
 
 CUTS = (
     Cut("first_dialog", "install_question.png", (200, 350, 697, 642)),
-    Cut("install_panel", "installing.png", (0, 0, 268, 146)),
+    Cut("install_panel", "installing.png", panel(146)),
     Cut("checked_preferences", "preferences.png", (466, 360, 984, 648)),
     Cut("final_view", "sample.jpg"),
     Cut("final_running", "tracking.jpg"),
-    Cut("failure_panel", "failure.png", PANEL),
-    Cut("panel_smooth_and_output", "smoothing.png", PANEL),
-    Cut("live", "live_panel.png", PANEL),
+    Cut("failure_panel", "failure.png", panel(450)),
+    Cut("panel_smooth_and_output", "smoothing.png", panel(284)),
+    Cut("live", "live_panel.png", panel(212)),
     Cut("pin_dragged", "pin_dragged.jpg", (284, 56, 1030, 718)),
 )
 
@@ -58,8 +60,6 @@ def main(folder: Path) -> None:
         if cut.box is not None:
             left, top, right, bottom = cut.box
             shown = shown.crop((left, top, right, min(bottom, shown.height)))
-        if cut.box is PANEL:
-            shown = shown.crop((0, 0, shown.width, panel_end(shown)))
         target = TARGET / cut.target
         if target.suffix == ".jpg":
             shown.save(target, quality=82, optimize=True)
@@ -68,17 +68,6 @@ def main(folder: Path) -> None:
         size = target.stat().st_size
         assert size <= LARGEST, f"{target.name} has {size} bytes"
         print(f"{target.name}: {shown.width} x {shown.height}, {size / 1000:.0f} kB")
-
-
-def panel_end(picture: Image.Image) -> int:
-    """Return the row below a sidebar's last panel: what follows is the editor behind it."""
-    column = picture.width // 2
-    background = picture.getpixel((column, picture.height - 3))
-    row = picture.height - 3
-    # A panel is wider than whatever the editor shows beside it.
-    while row > 0 and picture.getpixel((column, row)) == background:
-        row -= 1
-    return min(row + 6, picture.height)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,9 @@ MODULE = "bl_ext.user_default.mien"
 NOSE_TIP = 30
 """Index of the landmark in the 68 points of iBUG."""
 OVERLAYS = (
-    "show_bones", "show_extras", "show_floor", "show_axis_x", "show_axis_y", "show_outline_selected",
-    "show_relationship_lines", "show_text", "show_cursor", "show_object_origins",
+    "show_bones", "show_extras", "show_floor", "show_axis_x", "show_axis_y",
+    "show_outline_selected", "show_relationship_lines", "show_text", "show_cursor",
+    "show_object_origins",
 )  # fmt: skip
 """What a picture of the result alone does not show; the clip is an overlay, too."""
 Step = Iterator[Any]
@@ -136,11 +137,7 @@ def backend(settings: dict[str, Any], tell: Tell) -> Step:
     yield lambda: runtime.installation.is_finished
     assert runtime.installation.error is None, runtime.installation.error
     tell(f"the backend was installed in {time.monotonic() - began:.0f} s")
-    yield lambda: runtime.check is not None and runtime.check.is_finished
-    assert runtime.check.problem is None, runtime.check.problem
-    yield 1.0
-    tell(f"it computes on {mien('first.facts').known_device(bpy.context)}")
-    yield from preferences_picture("checked_preferences")
+    yield from checked(tell)
 
 
 def connect(settings: dict[str, Any], tell: Tell) -> Step:
@@ -151,13 +148,20 @@ def connect(settings: dict[str, Any], tell: Tell) -> Step:
 
 
 def check(tell: Tell) -> Step:
-    """Press Check and wait for what it says."""
-    runtime = mien("runtime").runtime
+    """Press Check."""
     assert bpy.ops.mien.check_backend() == {"FINISHED"}
+    yield from checked(tell)
+
+
+def checked(tell: Tell) -> Step:
+    """Wait for what the check says, and show it in the preferences."""
+    runtime, addon = mien("runtime").runtime, preferences()
     yield lambda: runtime.check is not None and runtime.check.is_finished
     assert runtime.check.problem is None, runtime.check.problem
     yield 1.0
     tell(f"it computes on {mien('first.facts').known_device(bpy.context)}")
+    # For the picture, as most people see it.
+    addon.python = addon.wheel_folder = ""
     yield from preferences_picture("checked_preferences")
 
 
