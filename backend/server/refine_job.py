@@ -107,6 +107,10 @@ def _track_of(job_id: str, context: JobContext, left: int) -> Track:
     except (OSError, DamagedLogError, DecodeError, msgspec.MsgspecError) as error:
         raise BadInputError(f"The results of job {job_id} cannot be read: {error}.") from error
     if isinstance(job, TrackJob):
+        if job.quality == "preview":
+            raise BadInputError(
+                f"Job {job_id} was a preview, frame by frame: track in final quality to refine it."
+            )
         track = collected.track(
             Known(
                 distortion=job.lens.distortion,

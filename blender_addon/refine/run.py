@@ -8,7 +8,6 @@ from typing import Any
 
 import bpy
 
-from ..backend_process import BackendError
 from ..client import JobClient, JobPhase, Problem
 from ..runtime import ensure_backend, preferences, runtime
 from ..scene.build import Gone
@@ -90,10 +89,9 @@ class RefineRun:
         if self.phase != "done" or done is None:
             return ""
         frames = len(self.client.receiver.frames)
-        spent = self.shown_s
-        return f"{frames} frame{'s'[: frames != 1]} solved in {spent:.1f} s." if frames else (
-            "Nothing has changed near any frame."
-        )  # fmt: skip
+        if not frames:
+            return "Nothing has changed near any frame."
+        return f"{frames} frame{'s'[: frames != 1]} solved in {self.shown_s:.1f} s."
 
     def step(self, budget_s: float = 0.006, work_s: float = WORK_S) -> bool:
         """Take what has arrived and bring the scene to it; returns whether that is all."""
@@ -230,6 +228,3 @@ def unregister() -> None:
         handlers = getattr(bpy.app.handlers, name)
         if _on_change in handlers:
             handlers.remove(_on_change)
-
-
-__all__ = ["BackendError", "RefineRun", "by_uid", "current_run", "forget", "start", "stop"]

@@ -120,6 +120,11 @@ def test_what_cannot_be_refined_is_refused(service: Any, tracked: Any, tmp_path:
     service.track(m.DiagnosticJob(steps=1, size=4), job_id=diagnostic)
     with pytest.raises(BadInputError, match="none that tracks"):
         service.track(m.RefineJob(job=diagnostic))
+    preview = m.new_job_id()
+    clip = str(service.clips / PERFORMANCE.name)
+    service.track(m.TrackJob(clip=clip, start=2, end=3, quality="preview"), job_id=preview)
+    with pytest.raises(BadInputError, match="was a preview"):
+        service.track(m.RefineJob(job=preview))
     wrong = m.ShotConstraints(pins=[m.PinnedPoint(frame=99, point="ibug68/30", x=1.0, y=2.0)])
     with pytest.raises(BadInputError, match="frame 99: the shot has frames 2 to 8"):
         service.track(m.RefineJob(job=job_id, constraints=wrong))
