@@ -45,13 +45,7 @@ def lens_from_skin(
     if said is None or not said.determined:
         return fit
     focal_px, sd = combined(fit.focal_px, said)
-    grown = focal_px / fit.focal_px
-    start = replace(
-        fit,
-        focal_px=focal_px,
-        translation=fit.translation * np.array([1.0, 1.0, grown], np.float32),
-    )
-    solved = refit(replace(settings, focal_px=focal_px), start)
+    solved = refit(replace(settings, focal_px=focal_px), fit)
     return replace(solved, focal_sd_percent=100.0 * sd)
 
 

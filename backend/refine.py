@@ -273,8 +273,6 @@ def _solve_whole(
         settings = replace(settings, correction_mm=0.0)
     if not settings.zoom:
         before = replace(before, zoom=None)
-    if settings.focal_px is not None and before.focal_px != settings.focal_px:
-        before = replace(before, focal_px=settings.focal_px, zoom=None)
     fit = fit_views(
         head, LAYOUT, stacked.landmarks_2d, stacked.landmark_sigma, stacked.found, size_of(track),
         settings, report.progress, report.cancelled, own, before, stacked.rig,

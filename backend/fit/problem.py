@@ -181,7 +181,13 @@ class Problem:
         )  # fmt: skip
 
     def start_from(self, before: ShotFit) -> State:
-        """The parameters of an earlier fit; its correction is projected on this problem's modes."""
+        """The parameters of an earlier fit; its correction is projected on this problem's modes.
+
+        A focal length that is known by now takes the place of the earlier one.
+        """
+        focal_px = self.settings.focal_px
+        if focal_px is not None and before.rig is None:
+            before = before.seen_with(focal_px)
         rotmat = rotvec_to_rotmat(self.tensor(before.rotations))
         identity = self.tensor(before.identity)
         count = self.points.identity_basis.shape[-1]

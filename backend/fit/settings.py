@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,3 +156,8 @@ class ShotFit:
     """Deviation of the focal length under the energy's curvature; 0 where it was given."""
     rig: Rig | None = None
     """Of several cameras."""
+
+    def seen_with(self, focal_px: float) -> ShotFit:
+        """The same with another focal length, and the head as large in the picture as it was."""
+        nearer = np.array([1.0, 1.0, focal_px / self.focal_px], np.float32)
+        return replace(self, focal_px=focal_px, translation=self.translation * nearer)

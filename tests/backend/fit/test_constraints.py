@@ -92,6 +92,19 @@ def test_an_earlier_fit_is_where_a_solve_starts(
         fit(head, simulate(head, Simulation(frames=2)), before=plain)
 
 
+def test_a_lens_that_becomes_known_takes_the_place_of_the_solved_one(
+    head: Head, shot: SimulatedShot, plain: ShotFit
+) -> None:
+    known = 1.3 * plain.focal_px
+    again = fit(head, shot, settings=replace(PLAIN, focal_px=known), before=plain)
+    assert again.focal_px == pytest.approx(known)
+    # The head stands farther off, as large in the picture as it was.
+    depth = again.translation[:, 2].mean() / plain.translation[:, 2].mean()
+    assert depth == pytest.approx(1.3, rel=0.05)
+    seen, was = (landmark(head, f, 3, 30, np.zeros(2)) for f in (again, plain))
+    assert np.linalg.norm(seen - was) < 8.0
+
+
 def test_ranges_known_people_and_ignored_frames(
     head: Head, shot: SimulatedShot, plain: ShotFit
 ) -> None:
