@@ -18,7 +18,7 @@ class LiveSettings(LensSettings):
     """"infinite3d" is the exact one; "dense" misses blinks (docs/live.md)."""
     n_landmarks: Annotated[int, tyro.conf.arg(metavar="N")] = 112
     """Landmarks of the 320 that are asked for and fitted: fewer cost less."""
-    full_every: Annotated[int, tyro.conf.arg(metavar="N")] = 8
+    full_every: Annotated[int, tyro.conf.arg(metavar="N")] = 10
     """After how many frames at most "infinite3d" looks at the whole face anew; those between are
     light looks at the landmarks alone, unless the face moves or turns. 1 for full looks only."""
     precision: Literal["fast", "exact"] = "fast"

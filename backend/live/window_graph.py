@@ -41,9 +41,10 @@ no light look will do: the head has turned, or something came before it."""
 CARRY_ON = 0.6
 """What a light look leaves undone of a motion of the whole head, over what it does: measured by
 whole looks at the same windows."""
-MOST_CORRECTION = 0.005
+MOST_CORRECTION, MUCH_CORRECTION = 0.01, 0.006
 """Median distance of a light look's landmarks from where they were foreseen, over the window's
-side, beyond which it is not believed: it corrects what is near, and stops short of what is not."""
+side, beyond which it is not believed (it corrects what is near, and stops short of what is not),
+and beyond which the next look is a whole one."""
 _KNOWN = 128
 
 
@@ -131,6 +132,8 @@ class WindowGraph:
         carried, correction = carry_on(pixels_2d, foreseen, CARRY_ON)
         if correction > MOST_CORRECTION * window.side:
             return None
+        if correction > MUCH_CORRECTION * window.side:
+            memory.age = self.settings.full_every
         return Look(carried, sigma, memory.score, True)
 
     def _look_fully(
