@@ -102,7 +102,9 @@ class LiveRun:
         stream, settings = self.stream, scene.mien_live
         now = time.monotonic()
         has_new = stream.head_file is not None or settings.collection is None
-        is_due = now - self._head_at >= HEAD_EVERY_S and not self.is_recording
+        # While it is recorded the head keeps its shape, but there must be one.
+        may_change = self.model is None or not self.is_recording
+        is_due = now - self._head_at >= HEAD_EVERY_S and may_change
         if stream.newest is None or not has_new or not is_due:
             return
         self.model = stream.take_head() or self.model

@@ -86,6 +86,24 @@ def follow(clip: str, backend: str) -> dict[str, Any]:
     }
 
 
+def record_at_once(clip: str, backend: str) -> dict[str, Any]:
+    """Record before the first frame, to the end of the clip."""
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.mode, preferences.backend_path = "LOCAL", backend
+    settings = bpy.context.scene.mien_live
+    settings.source, settings.detector = clip, "dense"
+    assert bpy.ops.mien.live() == {"FINISHED"}
+    assert bpy.ops.mien.live_record() == {"FINISHED"}
+    run = _mien("live.operators").live_run()
+    _wait(run.step)
+    result: dict[str, Any] = {"error": run.error, "frames": run.stream.frames, "keyed": 0.0}
+    if settings.collection is not None:
+        rig = _mien("scene.datablocks").find_object(settings.collection, "rig")
+        first, last = rig.animation_data.action.frame_range
+        result["keyed"] = float(last - first)
+    return result
+
+
 def missing(backend: str) -> dict[str, Any]:
     """A source that is not there."""
     preferences = bpy.context.preferences.addons[MODULE].preferences

@@ -22,6 +22,14 @@ def test_the_head_follows_and_is_recorded(blender: Any) -> None:
     assert figures["moved"] > 0.01
 
 
+def test_what_is_recorded_before_the_head_is_there_is_kept(blender: Any) -> None:
+    figures = blender.run(
+        "live_checks.py", "record_at_once", clip=PERFORMANCE, backend=sys.executable
+    )
+    assert figures["error"] == "" and figures["frames"] > 1
+    assert figures["keyed"] > 0
+
+
 def test_a_missing_source_is_told(blender: Any) -> None:
     figures = blender.run("live_checks.py", "missing", backend=sys.executable)
     assert "/nowhere/clip.mp4" in figures["error"]
