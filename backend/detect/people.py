@@ -17,8 +17,15 @@ from backend.footage import Footage, Frame
 PICTURE_SIZE = 96
 """Side of a person's picture in pixels."""
 
+THOROUGH_EVERY = 6
+"""Of the frames of a clip, every how many are searched for the smallest faces too, which takes most
+of the time; all are where there is such a face."""
+
 MAX_FACES = 16
 """Most faces that are looked for in a frame."""
+
+SMALL = 0.16
+"""Regions of interest below this share of the picture's longer side are those of small faces."""
 
 NEAR_FRAMES = 12
 """Frames of the clip between two looks up to which a face's place counts beside its looks."""
@@ -124,18 +131,25 @@ def find_people(
     detector: FaceDetector,
     progress: Callable[[int], None] = lambda done: None,
     settings: AppearanceSettings | None = None,
+    quick: FaceDetector | None = None,
 ) -> list[SeenPerson]:
     """The people in some frames of a clip, in order; those seen longest and largest come first.
 
-    progress: told how many frames are done. Within a frame nobody is there twice; from one to the
-    next a face is the person's whom it looks like, and, where little time lies between, who was
-    near it.
+    progress: told how many frames are done. quick: looks at frames between, if those before have
+    shown that nobody is so small that it misses them.
+
+    Within a frame nobody is there twice; from one to the next a face is the person's whom it looks
+    like, and, where little time lies between, who was near it.
     """
     settings = settings or AppearanceSettings()
     people: list[SeenPerson] = []
-    n_frames = 0
+    n_frames, has_small = 0, False
     for done, frame in enumerate(frames, 1):
-        faces = [f for f in detector.find(frame.image, MAX_FACES) if detector.is_face(f)]
+        is_thorough = quick is None or has_small or done % THOROUGH_EVERY == 1
+        search = detector if is_thorough or quick is None else quick
+        faces = [f for f in search.find(frame.image, MAX_FACES) if search.is_face(f)]
+        least = SMALL * max(frame.image.shape[:2])
+        has_small = has_small or any(roi(f.landmarks_2d).side < least for f in faces)
         looks = [describe(frame.image, face, settings) for face in faces]
         unlike = np.full((len(people), len(faces)), np.inf)
         for row, person in enumerate(people):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 
 from backend.detect.choice import detector_for, load_detector
 from backend.detect.people import find_people, sampled
+from backend.detect.window_detector import WindowDetector
 from backend.device import choose_device
 from backend.errors import BadInputError, CancelledError, NoFaceError
 from backend.footage import Footage, open_footage
@@ -20,13 +24,17 @@ def run_people_job(job: Job, context: JobContext) -> JobDone:
     footage = _range(open_footage(resolve_clip(job.clip, context.roots)), job)
     count = min(job.samples, footage.n_frames)
     detector = load_detector(detector_for("preview"), choose_device(context.device))
+    quick = detector
+    if isinstance(detector, WindowDetector):
+        quick = copy.copy(detector)
+        quick.settings = replace(detector.settings, last_resort=())
 
     def progress(done: int) -> None:
         context.emit(Progress(stage="people", fraction=min(done / count, 1.0)))
         if context.cancelled():
             raise CancelledError("Cancelled.")
 
-    people = find_people(sampled(footage, count), detector, progress)
+    people = find_people(sampled(footage, count), detector, progress, quick=quick)
     if not people:
         raise NoFaceError(
             f"{footage.path}: no face was found in the {count} frames that were looked at."

@@ -15,7 +15,7 @@ from ..scene.footage import clip_source
 from ..shared.messages import PeopleJob
 from .receiver import Box, FoundPerson, PeopleReceiver, is_same
 
-SAMPLES = 24
+SAMPLES = 16
 """Frames of a clip that are looked at."""
 
 

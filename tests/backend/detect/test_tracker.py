@@ -256,3 +256,34 @@ def test_the_people_of_a_clip(
         owners.append(int(np.argmax(counts)))
         assert max(counts) >= len(person.frames) - 1
     assert sorted(owners) == [0, 1]
+
+
+@pytest.mark.parametrize(("is_small", "thorough"), [(False, [0, 6]), (True, list(range(8)))])
+def test_small_faces_are_looked_for_in_some_frames(
+    actor: CutOut, detector: DenseDetector, is_small: bool, thorough: list[int]
+) -> None:
+    """All frames are searched whole as soon as there is somebody whom the quick search misses."""
+    picture = _show(np.zeros((*SIZE[::-1], 3), np.uint8), (actor, (240, 160)))
+    face = detector.find(picture)[0]
+    share = 0.1 if is_small else 1.0
+    face = replace(face, landmarks_2d=share * (face.landmarks_2d - (240, 160)) + (240, 160))
+
+    class Recorder:
+        def __init__(self) -> None:
+            self.frames: list[int] = []
+
+        def find(self, image: NDArray[np.uint8], max_faces: int = 1, quality: str = "fast") -> list:
+            self.frames.append(int(image[0, 0, 0]))
+            return [face]
+
+        def is_face(self, face: object, followed: bool = False) -> bool:
+            return True
+
+    full, quick = Recorder(), Recorder()
+    frames = [Frame(k, 0.0, picture.copy(), False) for k in range(8)]
+    for frame in frames:
+        frame.image[0, 0] = frame.index
+    (person,) = find_people(frames, full, quick=quick)  # type: ignore[arg-type]
+    assert person.frames == list(range(8))
+    assert full.frames == thorough
+    assert sorted(full.frames + quick.frames) == list(range(8))
