@@ -43,7 +43,6 @@ CUTS = (
     Cut("failure_panel", "failure.png", panel(450)),
     Cut("panel_smooth_and_output", "smoothing.png", panel(284)),
     Cut("live", "live_panel.png", panel(212)),
-    Cut("pin_dragged", "pin_dragged.jpg", (284, 56, 1030, 718)),
 )
 
 
