@@ -23,7 +23,6 @@ from .shared.messages import (
     Welcome,
 )
 from .shared.session import ClientSession, Connection, Timing
-from .shot import ShotReceiver
 
 JobPhase: TypeAlias = Literal[
     "connecting", "queued", "running", "cancelling", "done", "failed", "cancelled"
@@ -159,14 +158,16 @@ class JobClient:
         self,
         endpoint: Endpoint,
         job: Job,
-        receiver: ShotReceiver,
+        receiver: Any,
         *,
         job_id: str | None = None,
         timing: Timing | None = None,
         connect_timeout_s: float = 30.0,
         reconnect_timeout_s: float = 60.0,
     ) -> None:
-        """With the job_id of an earlier job its results come again, or it goes on.
+        """receiver takes the results: like a ShotReceiver it has `receive` and `progress`.
+
+        With the job_id of an earlier job its results come again, or it goes on.
 
         connect_timeout_s covers a backend that is only just starting.
         """

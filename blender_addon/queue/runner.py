@@ -8,6 +8,7 @@ whatever happens to Blender: its entry keeps the identifier, under which the res
 from __future__ import annotations
 
 import contextlib
+import traceback
 from typing import Any
 
 import bpy
@@ -107,6 +108,16 @@ class QueueRunner:
         if self.run is not None and key == self.key:
             self.run.cancel()
 
+    def fail(self, message: str) -> bool:
+        """End the job that runs after an error of the add-on; returns whether there was one."""
+        scene, key = self.scene, self.key
+        self.leave()
+        if scene is None or not key:
+            return False
+        advice = "Try again; if it happens again, report it with what the console says."
+        self._note(scene, key, "FAILED", f"{message}. {advice}")
+        return True
+
     def leave(self) -> None:
         """Let go of the job that runs: it goes on at the backend."""
         if self.run is not None:
@@ -194,7 +205,11 @@ def _tick() -> float | None:
     runner = current()
     if runner is None:
         return None
-    is_finished = runner.step()
+    try:
+        is_finished = runner.step()
+    except Exception as error:
+        traceback.print_exc()
+        is_finished = not runner.fail(f"{type(error).__name__}: {error}")
     redraw()
     return None if is_finished else TICK_S
 

@@ -216,6 +216,34 @@ def undone(clip: str, connection: str) -> dict[str, Any]:
     return {"before": before, "after": after, "again": [_states(), len(bpy.data.objects)]}
 
 
+def breaks(clip: str, folder: str) -> dict[str, Any]:
+    """An error of the add-on itself ends a job, not the queue."""
+    connection = Path(folder) / "connection.json"
+    connection.write_text("{}", "utf-8")
+    _set_up(clip, str(connection))
+    bpy.ops.mien.queue_add()
+    bpy.ops.mien.queue_add()
+    runner = _mien("queue.runner")
+    running = runner.start(bpy.context.scene)
+    running.step()
+
+    def broken() -> bool:
+        raise RuntimeError("something is wrong")
+
+    running.run.step = broken
+    goes_on = [runner._tick() is not None]
+    after = _states()
+    running.step()
+    running.run.step = broken
+    goes_on += [runner._tick() is not None, runner._tick() is not None]
+    return {
+        "goes_on": goes_on,
+        "after": after,
+        "states": _states(),
+        "message": _queue().items[0].message,
+    }
+
+
 class _WithoutLists:
     """A layout that leaves lists out, which Blender can only draw in a window."""
 

@@ -173,3 +173,11 @@ def test_operators_are_documented(blender: Any) -> None:
     missing = blender.run("queue_checks.py", "documented")
     assert len(missing) == 12
     assert not any(missing.values()), missing
+
+
+def test_an_error_in_a_job_does_not_end_the_queue(blender: Any, two: Path, tmp_path: Path) -> None:
+    told = blender.run("queue_checks.py", "breaks", clip=two, folder=tmp_path)
+    assert told["after"] == ["FAILED", "WAITING"]
+    assert told["states"] == ["FAILED", "FAILED"]
+    assert told["goes_on"] == [True, True, False]
+    assert "something is wrong" in told["message"] and "Try again" in told["message"]
