@@ -136,8 +136,8 @@ class VideoClip(Footage):
             numbers.append(max(number, numbers[-1] + 1) if numbers else 0)
         if numbers and numbers[-1] != len(numbers) - 1:
             self.warn(
-                f"{self.path}: has a variable frame rate; its frames keep their true times. "
-                "Convert it to a constant rate if the head runs ahead or behind."
+                f"{self.path}: has a variable frame rate; its frames keep their true times, as in "
+                "Blender. Programs that only count frames need it converted to a constant rate."
             )
         return tuple(numbers)
 
