@@ -40,7 +40,7 @@ CUTS = (
     Cut("checked_preferences", "preferences.png", (466, 360, 984, 648)),
     Cut("final_view", "sample.jpg"),
     Cut("final_running", "tracking.jpg"),
-    Cut("failure_panel", "failure.png", panel(450)),
+    Cut("failure_panel", "failure.png", panel(416)),
     Cut("panel_smooth_and_output", "smoothing.png", panel(284)),
     Cut("live", "live_panel.png", panel(212)),
 )
