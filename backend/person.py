@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from backend.atomic import atomic_path
 from backend.errors import BadInputError
 from backend.fit import corrected_head
 from backend.head import Head
+from backend.npz_file import read_arrays
 from shared.version import __version__
 
 FORMAT_VERSION = 1
@@ -79,31 +79,28 @@ class Person:
     @classmethod
     def load(cls, path: Path) -> Person:
         """Read a file; raises `BadInputError` that names it."""
+        damaged = "is damaged or not a person. `mien identity` builds one."
+        arrays = read_arrays(path, damaged)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                if int(file["person_version"]) > FORMAT_VERSION:
-                    raise BadInputError(f"{path}: is newer than this version of Mien. Update it.")
-                about = json.loads(str(file["provenance"]))
-                person = cls(
-                    np.asarray(file["identity"], np.float32),
-                    np.asarray(file["correction"], np.float32),
-                    np.asarray(file["joint_correction"], np.float32),
-                    tuple(
-                        Source(
-                            str(one["name"]), int(one["frames"]), float(one["focal_px"]),
-                            (int(one["image_size"][0]), int(one["image_size"][1])),
-                        )
-                        for one in about["sources"]
-                    ),
-                    str(about["mien"]),
-                )  # fmt: skip
-        except FileNotFoundError as error:
-            raise BadInputError(f"{path}: no such file.") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise BadInputError(
-                f"{path}: is damaged or not a person. `mien identity` builds one."
-            ) from error
-        arrays = (person.identity, person.correction, person.joint_correction)
-        if [a.ndim for a in arrays] != [1, 2, 2] or not all(np.isfinite(a).all() for a in arrays):
+            if int(arrays["person_version"]) > FORMAT_VERSION:
+                raise BadInputError(f"{path}: is newer than this version of Mien. Update it.")
+            about = json.loads(str(arrays["provenance"]))
+            person = cls(
+                np.asarray(arrays["identity"], np.float32),
+                np.asarray(arrays["correction"], np.float32),
+                np.asarray(arrays["joint_correction"], np.float32),
+                tuple(
+                    Source(
+                        str(one["name"]), int(one["frames"]), float(one["focal_px"]),
+                        (int(one["image_size"][0]), int(one["image_size"][1])),
+                    )
+                    for one in about["sources"]
+                ),
+                str(about["mien"]),
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise BadInputError(f"{path}: {damaged}") from error
+        parts = (person.identity, person.correction, person.joint_correction)
+        if [a.ndim for a in parts] != [1, 2, 2] or not all(np.isfinite(a).all() for a in parts):
             raise BadInputError(f"{path}: is not a valid person. Build it again.")
         return person

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from backend.atomic import atomic_path
 from backend.errors import BadInputError
+from backend.npz_file import read_arrays
 
 FORMAT_VERSION = 1
 """Raised when a reader of an older version would misread a file."""
@@ -202,13 +202,7 @@ class Track:
     def load(cls, path: Path | str) -> Track:
         """Read a .npz file; raises `BadInputError` that names the file and what is wrong."""
         path = Path(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError as error:
-            raise BadInputError(f"{path}: no such file.") from error
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise BadInputError(f"{path}: is damaged or not a track of Mien.") from error
+        arrays = read_arrays(path, "is damaged or not a track of Mien.")
         version = arrays.pop("format_version", None)
         missing = [f.name for f in fields(cls) if f.name not in arrays and f.name in _ARRAYS]
         if version is None or missing or "expression_names" not in arrays:
