@@ -14,7 +14,7 @@ from shared.rig import KnownCamera
 def read_rig(path: Path, clips: Sequence[Path]) -> list[KnownCamera]:
     """What a rig file says of the cameras of clips; raises `BadInputError` that names the file."""
     try:
-        return rig.read_rig(path, [clip.name for clip in clips])
+        return rig.read_rig(path, [str(clip.absolute()) for clip in clips])
     except rig.RigFileError as error:
         raise BadInputError(str(error)) from error
 

@@ -24,7 +24,7 @@ class CameraEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One camera of a rig file. X_camera = R X_world + T, OpenCV axes, metres."""
 
     clip: str
-    """Name of its clip: the file's name is what counts."""
+    """Name of its clip: the file's name is what counts, with its last folders where names repeat."""
 
     R: tuple[Row, Row, Row] | None = None
     """Rows of the rotation from the rig's frame, whichever it is, to the camera's."""
@@ -74,8 +74,8 @@ class KnownCamera:
         )
 
 
-def read_rig(path: Path, names: Sequence[str]) -> list[KnownCamera]:
-    """What a rig file says of the cameras of clips, by their file names, in their order.
+def read_rig(path: Path, clips: Sequence[str]) -> list[KnownCamera]:
+    """What a rig file says of the cameras of clips, by their names or paths, in their order.
 
     Raises `RigFileError` that names the file and what to do.
     """
@@ -88,12 +88,7 @@ def read_rig(path: Path, names: Sequence[str]) -> list[KnownCamera]:
             f'{path}: is not a rig ({error}). It is {{"cameras": [{{"clip": "A.mp4", "R": [[1, 0, '
             '0], [0, 1, 0], [0, 0, 1]], "T": [0, 0, 0], "f": 1500}, ...]}.'
         ) from error
-    entries = []
-    for name in names:
-        found = [entry for entry in rig.cameras if Path(entry.clip).name == name]
-        if len(found) != 1:
-            raise RigFileError(f'{path}: has {len(found)} cameras with the clip "{name}".')
-        entries.append(found[0])
+    entries = _entries_of(path, rig, clips)
     first = entries[0].offset or 0.0
     offsets = [None if entry.offset is None else entry.offset - first for entry in entries]
     focal = [_focal(path, entry) for entry in entries]
@@ -113,6 +108,34 @@ def read_rig(path: Path, names: Sequence[str]) -> list[KnownCamera]:
     return [
         KnownCamera(R, T, f, o) for R, T, f, o in zip(relative, moved, focal, offsets, strict=True)
     ]
+
+
+def _entries_of(path: Path, rig: RigFile, clips: Sequence[str]) -> list[CameraEntry]:
+    """The entry of each clip; one alone, and none twice."""
+    entries: list[CameraEntry] = []
+    for clip in clips:
+        name = Path(clip).name
+        found = [entry for entry in rig.cameras if Path(entry.clip).name == name]
+        if len(found) > 1:
+            found = [entry for entry in found if _is_tail(entry.clip, clip)]
+        if len(found) != 1:
+            raise RigFileError(
+                f'{path}: has {len(found)} cameras with the clip "{name}". Each clip needs one; '
+                "where names repeat, write them with their folders."
+            )
+        if any(found[0] is entry for entry in entries):
+            raise RigFileError(
+                f'{path}: has one camera for several clips that are called "{name}". Give each its '
+                f'own, written with the folder: "{Path(clip).parent.name}/{name}".'
+            )
+        entries += found
+    return entries
+
+
+def _is_tail(written: str, clip: str) -> bool:
+    """Whether a path, as it is written in a file, is the end of a clip's."""
+    parts, whole = Path(written).parts, Path(clip).parts
+    return whole[-len(parts) :] == parts
 
 
 def _focal(path: Path, entry: CameraEntry) -> float | None:

@@ -85,7 +85,6 @@ class RigSettings:
             replace(camera, offset=offsets.get(number, camera.offset))
             for number, camera in enumerate(known)
         ]
-        first = known[0].focal_px
         if known_focal_px(settings, (1, 1)) is not None:
             # What holds for one holds for all that the file does not tell of.
             known = [
@@ -96,8 +95,11 @@ class RigSettings:
                 )
                 for camera, clip in zip(known, clips, strict=True)
             ]
-        elif first is not None:
-            settings = replace(settings, focal_px=first)
+        if known[0].focal_px is not None:
+            settings = replace(
+                settings, focal_px=known[0].focal_px, focal_mm=None, sensor_mm=None,
+                field_of_view_deg=None,
+            )  # fmt: skip
         return settings, known[1:]
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from backend.cli.rig_options import RigFlag, RigSettings
 from backend.errors import BadInputError
 from backend.evaluate.scans import RecordedShot, Recording, record
 from backend.fit import FitSettings, fit_views
 from backend.head import Head
 from backend.rig_file import read_offsets, read_rig
+from backend.settings import TrackSettings, known_focal_px
 from backend.views import View, camera_results, stack
 
 CLIPS = (Path("/shot/A.mp4"), Path("/shot/B.mp4"), Path("/shot/C.mov"))
@@ -71,6 +73,40 @@ def test_rig_files_that_cannot_be_used(
         read_rig(write(tmp_path / "rig.json", *cameras), CLIPS[:2])
     with pytest.raises(BadInputError, match=r"gone\.json: cannot be read"):
         read_rig(tmp_path / "gone.json", CLIPS[:2])
+
+
+def test_clips_of_one_name_are_told_by_their_folders(tmp_path: Path) -> None:
+    """As cameras number them: each card has its own C0001.mp4."""
+    clips = [Path("/shot/left/C0001.mp4"), Path("/shot/right/C0001.mp4")]
+    entries = [
+        entry(f"{folder}/C0001.mp4", None, None, f=focal)
+        for folder, focal in (("shot/right", 900.0), ("left", 1200.0))
+    ]
+    known = read_rig(write(tmp_path / "rig.json", *entries), clips)
+    assert [camera.focal_px for camera in known] == [1200.0, 900.0]
+    alone = write(tmp_path / "one.json", entry("C0001.mp4", TURN, [0, 0, 0]))
+    with pytest.raises(BadInputError, match=r'one camera for several clips .*"right/C0001.mp4"'):
+        read_rig(alone, clips)
+    both = write(tmp_path / "two.json", *[entry("C0001.mp4", TURN, [0, 0, 0])] * 2)
+    with pytest.raises(BadInputError, match=r"has 2 cameras .*with their folders"):
+        read_rig(both, clips)
+
+
+def test_focal_lengths_of_the_file_come_before_the_one_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Opened:
+        image_size = (1000, 500)
+
+    monkeypatch.setattr("backend.footage.open_footage", lambda clip: Opened())
+    rig = write(
+        tmp_path / "rig.json", entry("A.mp4", None, None, f=1200.0), entry("B.mp4", None, None)
+    )
+    settings = TrackSettings(focal_mm=36.0, sensor_mm=24.0)
+    first, further = RigSettings(rig=RigFlag(rig)).cameras(CLIPS[:2], settings)
+    assert known_focal_px(first, (1000, 500)) == 1200.0
+    assert [camera.focal_px for camera in further] == [1500.0]
+    assert RigSettings(rig=RigFlag()).cameras(CLIPS[:2], TrackSettings())[0] == TrackSettings()
 
 
 def test_offsets_name_clips() -> None:
