@@ -6,6 +6,8 @@ Frames are those of the first clip, counted from 0; the fit counts the rows of t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import tyro
 
-from backend.errors import BadInputError
+from backend.errors import BadInputError, NoFaceError
 from shared.arkit import EXPRESSION_NAMES
 from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from backend.fit import FitSettings
     from backend.fit.pins import ArtistConstraints
+    from backend.footage import Footage
+    from backend.head import Head
 
 FIRM_RANGE = 20.0
 """So many times the usual weight for ranges that somebody has set: they are meant."""
@@ -60,11 +64,6 @@ class ConstraintSettings:
         )
         check_constraints(constraints)
         return constraints
-
-    @property
-    def any(self) -> bool:
-        """Whether there is any."""
-        return self != ConstraintSettings()
 
 
 def read_pins(path: Path) -> list[PinnedPoint]:
@@ -180,6 +179,48 @@ def fit_constraints(
         identity=identity,
         neutral_frames=tuple(row_of(frame, "The neutral") for frame in neutrals(constraints)),
     )
+
+
+def check_for_shot(
+    constraints: ShotConstraints, footage: Footage, head: Head, cameras: int = 1
+) -> None:
+    """Raise `BadInputError`, before a frame is looked at, for what the fit would refuse after all.
+
+    cameras: how many see the shot.
+    """
+    if constraints == ShotConstraints():
+        return
+    import numpy as np
+
+    from backend.fit.pins import locate_pins
+    from backend.fit.posed_points import PosedPoints
+    from backend.head.landmarks import layout
+    from backend.masks import check_mask
+
+    frames = np.array(footage.frame_numbers(), np.int64)
+    points = PosedPoints.of(head, layout("ibug68"))
+    for pin in fit_constraints(constraints, frames).pins:
+        if pin.camera >= cameras:
+            raise BadInputError(f"A pin of camera {pin.camera}: there are {cameras}, from 0.")
+        locate_pins(head, points, (pin,))
+    if constraints.mask:
+        check_mask(Path(constraints.mask), frames)
+
+
+@contextmanager
+def naming_what_hides(constraints: ShotConstraints) -> Iterator[None]:
+    """Have a fit that is left without any face say which constraints left it none."""
+    try:
+        yield
+    except NoFaceError as error:
+        hiding = []
+        if constraints.mask:
+            hiding.append(f"the mask {constraints.mask} (landmarks do not count where it is white)")
+        if constraints.ignore_frames:
+            hiding.append("the ignored frames")
+        if not hiding:
+            raise
+        raise BadInputError(f"Nothing is left to fit: {' and '.join(hiding)} hide all.") from error
 
 
 def neutrals(constraints: ShotConstraints) -> tuple[int, ...]:

@@ -47,12 +47,24 @@ def hidden_landmarks(
         missing = rows.pop(frame.index, None)
         if missing is not None:
             hidden[missing] = _under(landmarks_2d[missing], _white(frame.image), image_size)
-    if rows:
-        raise BadInputError(
-            f"{mask}: has no picture for frame {min(rows)} and {len(rows) - 1} others. Give one "
-            "picture for all frames, or a sequence as long as the clip."
-        )
+    _check_covers(mask, set(rows))
     return hidden
+
+
+def check_mask(mask: Path, frames: NDArray[np.int64]) -> None:
+    """Raise `BadInputError` for a mask that cannot be read or lacks some frames (F,)."""
+    footage = open_footage(mask)
+    if footage.n_frames > 1:
+        _check_covers(mask, {*frames.tolist()} - {*footage.frame_numbers()})
+
+
+def _check_covers(mask: Path, missing: set[int]) -> None:
+    if missing:
+        others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise BadInputError(
+            f"{mask}: has no picture for frame {min(missing)}{others}. Give one picture for all "
+            "frames, or a sequence as long as the clip."
+        )
 
 
 _last: tuple[tuple[object, ...], NDArray[np.bool_]] | None = None

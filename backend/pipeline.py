@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from backend.assembly import Known, assemble_track
 from backend.bake_stage import bake_frames, texture_result
 from backend.cameras import FurtherCamera, observe_cameras
-from backend.constraints import check_constraints, firm, fit_constraints, to_text
+from backend.constraints import (
+    check_constraints,
+    check_for_shot,
+    firm,
+    fit_constraints,
+    naming_what_hides,
+    to_text,
+)
 from backend.detect import FaceTracker
 from backend.detect.choice import detector_for, load_detector
 from backend.detect.window_detector import Quality
@@ -41,7 +48,7 @@ from backend.stages import (
     subject_tracker,
 )
 from backend.track import Track
-from backend.views import Stacked, View, camera_results, stack
+from backend.views import Stacked, View, camera_results, known_focals, stack
 from shared.conventions import intrinsics
 from shared.jobs import ShotConstraints
 from shared.messages import Event
@@ -76,6 +83,7 @@ def run_track(
     if person is not None:
         head = person.head(head)
     identity = None if person is None else person.identity
+    check_for_shot(constraints, footage, head, 1 + len(cameras))
     is_final = settings.quality == "final"
     looks: Quality = "final" if is_final else "fast"
     detector = load_detector(detector_for(settings.quality), device)
@@ -166,6 +174,7 @@ def _check_together(
         raise BadInputError("A zoom is solved for one camera, not for several.")
     if cameras and settings.distortion is not None:
         raise BadInputError("Distortion is known to one camera only: undistort the clips first.")
+    known_focals([known_focal_px(settings, (1, 1)), *(camera.focal_px for camera in cameras)])
 
 
 def _first_view(
@@ -191,17 +200,18 @@ def _fit(
         fit = replace(fit, correction_mm=0.0)
     limits = fit_constraints(constraints, shot.frame_index, identity)
     pins = tuple(stacked.pin_to_first(pin) for pin in limits.pins)
-    return fit_views(
-        head,
-        LAYOUT,
-        stacked.landmarks_2d,
-        stacked.landmark_sigma,
-        stacked.found,
-        footage.image_size,
-        fit,
-        progress,
-        report.cancelled,
-        replace(limits, pins=pins),
-        before,
-        rig=stacked.rig,
-    )
+    with naming_what_hides(constraints):
+        return fit_views(
+            head,
+            LAYOUT,
+            stacked.landmarks_2d,
+            stacked.landmark_sigma,
+            stacked.found,
+            footage.image_size,
+            fit,
+            progress,
+            report.cancelled,
+            replace(limits, pins=pins),
+            before,
+            rig=stacked.rig,
+        )

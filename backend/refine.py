@@ -21,10 +21,11 @@ from backend.constraints import (
     firm,
     fit_constraints,
     from_text,
+    naming_what_hides,
     neutrals,
     to_text,
 )
-from backend.errors import BadInputError
+from backend.errors import BadInputError, NoFaceError
 from backend.events import FrameMotion, frame_result, model_result
 from backend.fit import FitSettings, ShotFit, fit_views, fitted_head
 from backend.fit.pins import ArtistConstraints
@@ -81,6 +82,11 @@ def refine_track(
     wanted = before if constraints is None else constraints
     check_constraints(wanted)
     solved = Solved.of(track, device)
+    if solved.fit.rig is not None and focal_px is not None:
+        raise BadInputError(
+            "A focal length to hold is for one camera alone: those of several are in a rig file, "
+            "with which the clips are tracked again."
+        )
     own = fit_constraints(wanted, track.frame_index)
     own = replace(own, pins=tuple(solved.stacked.pin_to_first(pin) for pin in own.pins))
     hidden = _hidden(track, wanted.mask, before.mask)
@@ -111,7 +117,8 @@ def refine_track(
             if focal_mode == "zoom" and solved.fit.rig is not None:
                 raise BadInputError("A focal length that changes is for one camera alone.")
             settings = replace(settings, focal_px=None, zoom=focal_mode == "zoom")
-        fit, head = _solve_whole(solved, own, settings, hold_person, report)
+        with naming_what_hides(wanted):
+            fit, head = _solve_whole(solved, own, settings, hold_person, report)
         milliseconds = 1000 * (time.perf_counter() - began)
         model = model_result(head, head.template.new_tensor(fit.identity), is_final=True)
         report.result(model)
@@ -217,11 +224,15 @@ def _solve_near(
         firm(solved.settings, wanted), focal_px=fit.focal_px, correction_mm=0.0,
         zoom=fit.zoom is not None,
     )  # fmt: skip
-    after = fit_views(
-        solved.person, LAYOUT, stacked.landmarks_2d[rows], stacked.landmark_sigma[rows],
-        stacked.found[rows], size_of(solved.track), settings, report.progress, report.cancelled,
-        local, before, fit.rig,
-    )  # fmt: skip
+    try:
+        after = fit_views(
+            solved.person, LAYOUT, stacked.landmarks_2d[rows], stacked.landmark_sigma[rows],
+            stacked.found[rows], size_of(solved.track), settings, report.progress,
+            report.cancelled, local, before, fit.rig,
+        )  # fmt: skip
+    except NoFaceError:
+        # A mask hides the face in all of these frames: the whole shot alone can tell.
+        return fit
     weight = _blend(rows, len(fit.found))
     return replace(
         fit,

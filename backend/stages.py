@@ -101,8 +101,14 @@ def fit_settings(settings: TrackSettings, image_size: tuple[int, int]) -> FitSet
 def settle_subject(settings: TrackSettings, footage: Footage) -> TrackSettings:
     """Have `subject_frame` name a frame that the footage has.
 
-    Raises `BadInputError` where there is no subject for it.
+    Raises `BadInputError` where there is no subject for it, and for one outside of the picture.
     """
+    (width, height), place = footage.image_size, settings.subject
+    if place is not None and not (-0.5 <= place[0] < width and -0.5 <= place[1] < height):
+        raise BadInputError(
+            f"{footage.path}: the pixel {place[0]:.0f}, {place[1]:.0f} of the subject lies outside "
+            f"of its picture of {width} x {height}."
+        )
     if settings.subject_frame is None:
         return settings
     if settings.subject is None:

@@ -82,11 +82,20 @@ class Stacked:
         return replace(pin, position=position, sigma_px=sigma)
 
 
+def known_focals(focals: Sequence[float | None]) -> list[float]:
+    """Focal lengths of all cameras, or nothing where none is known.
+
+    Raises `BadInputError` where those of some alone are.
+    """
+    known = [focal for focal in focals if focal is not None]
+    if known and len(known) != len(focals):
+        raise BadInputError("Give the focal lengths of all cameras, or of none.")
+    return known
+
+
 def stack(views: Sequence[View]) -> Stacked:
     """Bring views together; raises `BadInputError` where focal lengths of some alone are known."""
-    known = [view.focal_px for view in views if view.focal_px is not None]
-    if known and len(known) != len(views):
-        raise BadInputError("Give the focal lengths of all cameras, or of none.")
+    known = known_focals([view.focal_px for view in views])
     scale = np.array([views[0].image_size[0] / view.image_size[0] for view in views])
     rig = None
     if all(view.rotmat is not None and view.translation is not None for view in views):

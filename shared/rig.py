@@ -24,7 +24,7 @@ class CameraEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One camera of a rig file. X_camera = R X_world + T, OpenCV axes, metres."""
 
     clip: str
-    """Name of its clip: the file's name is what counts, with its last folders where names repeat."""
+    """Name of its clip: the file's name is what counts, with its folders where names repeat."""
 
     R: tuple[Row, Row, Row] | None = None
     """Rows of the rotation from the rig's frame, whichever it is, to the camera's."""

@@ -12,16 +12,20 @@ from backend.constraints import (
     FIRM_RANGE,
     ConstraintSettings,
     check_constraints,
+    check_for_shot,
     firm,
     fit_constraints,
     frame_ranges,
     from_text,
     limit_of,
+    naming_what_hides,
     read_pins,
     to_text,
 )
-from backend.errors import BadInputError
+from backend.errors import BadInputError, NoFaceError
 from backend.fit import FitSettings
+from backend.footage import Footage
+from backend.head import Head
 from backend.masks import masked_sigma
 from backend.picture_file import write_picture
 from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
@@ -35,7 +39,6 @@ def test_options_become_a_message(tmp_path: Path) -> None:
     settings = ConstraintSettings(
         pins=pins, ignore_frames="10-12, 35", limit=("jawOpen=0:0.3",), neutral=4
     )
-    assert settings.any and not ConstraintSettings().any
     read = settings.read()
     assert read == ShotConstraints(
         pins=[PinnedPoint(frame=12, point="ibug68/30", x=640.5, y=360.0)],
@@ -126,3 +129,60 @@ def test_a_picture_masks_all_frames_and_a_sequence_its_own(tmp_path: Path) -> No
         masked_sigma(points, sigma, frames + 2, folder, size)
     with pytest.raises(BadInputError, match="gone"):
         masked_sigma(points, sigma, frames, tmp_path / "gone.png", size)
+
+
+class Numbered(Footage):
+    """Frames 3 to 6, which nobody may look at."""
+
+    path, image_size, n_frames, warnings = Path("a.mp4"), (20, 10), 4, []
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        raise AssertionError("nothing is to be decoded for this")
+
+    def frame_numbers(self) -> list[int]:
+        return [3, 4, 5, 6]
+
+
+def test_what_the_fit_would_refuse_is_refused_before_anything_is_looked_at(tmp_path: Path) -> None:
+    head, black = Head.load(), np.zeros((5, 10, 3), np.uint8)
+    (tmp_path / "masks").mkdir()
+    for number in range(6):
+        write_picture(tmp_path / "masks" / f"m{number}.png", black)
+    write_picture(tmp_path / "one.png", black)
+
+    def pin(frame: int, point: str, camera: int = 0) -> ShotConstraints:
+        return ShotConstraints(
+            pins=[PinnedPoint(frame=frame, point=point, x=1.0, y=2.0, camera=camera)]
+        )
+
+    for fine in (
+        ShotConstraints(),
+        ShotConstraints(mask=str(tmp_path / "one.png"), neutral=3),
+        pin(6, "dense320/101", 1),
+        pin(3, "vertex/123"),
+    ):
+        check_for_shot(fine, Numbered(), head, 2)
+    for wrong, says in (
+        (pin(4, "ibug68/68"), "ibug68/68"),
+        (pin(4, "vertex/999999"), "vertex/999999"),
+        (pin(4, "nose"), "nose"),
+        (pin(2, "ibug68/30"), "frame 2: the shot has frames 3 to 6"),
+        (pin(4, "ibug68/30", 2), "camera 2: there are 2"),
+        (ShotConstraints(neutral=7), "neutral frame 7"),
+        (ShotConstraints(mask=str(tmp_path / "gone.png")), r"gone\.png: no such file"),
+        (ShotConstraints(mask=str(tmp_path / "masks")), "masks: has no picture for frame 6. Give"),
+    ):
+        with pytest.raises(BadInputError, match=says):
+            check_for_shot(wrong, Numbered(), head, 2)
+
+
+def test_what_hides_every_face_is_named() -> None:
+    hidden = ShotConstraints(mask="/masks/all.png", ignore_frames=[(0, 9)])
+    for constraints, says in (
+        (hidden, r"the mask /masks/all\.png .*white.* and the ignored frames hide all"),
+        (ShotConstraints(ignore_frames=[(0, 9)]), "Nothing is left to fit: the ignored frames"),
+    ):
+        with pytest.raises(BadInputError, match=says), naming_what_hides(constraints):
+            raise NoFaceError("no frame has a face to fit")
+    with pytest.raises(NoFaceError), naming_what_hides(ShotConstraints()):
+        raise NoFaceError("no frame has a face to fit")

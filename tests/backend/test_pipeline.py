@@ -90,6 +90,8 @@ def test_the_preview_is_what_was_streamed(footage: Footage) -> None:
         TrackSettings(texture_size=32),
         TrackSettings(focal_px=-1.0),
         TrackSettings(device="abacus"),
+        TrackSettings(subject=(9000.0, 100.0)),
+        TrackSettings(subject=(10.0, -3.0), subject_frame=2),
     ],
 )
 def test_settings_that_cannot_work_are_refused(footage: Footage, settings: TrackSettings) -> None:

@@ -130,6 +130,10 @@ def test_constraints_reach_the_fit(plain: Track, tmp_path: Path) -> None:
     assert np.linalg.norm(tips[1] - wanted) < 0.5 * np.linalg.norm(tips[0] - wanted)
     with pytest.raises(BadInputError, match="final quality"):
         run_track(footage(), replace(PLAIN, quality="preview"), constraints=constraints)
+    events: list[Event] = []
+    with pytest.raises(BadInputError, match="neutral frame 99"):
+        run_track(footage(), PLAIN, events.append, constraints=ShotConstraints(neutral=99))
+    assert not events, "an hour may have gone by"
 
 
 def test_several_cameras_are_one_shot(plain: Track) -> None:
@@ -153,8 +157,10 @@ def test_several_cameras_are_one_shot(plain: Track) -> None:
         (replace(PLAIN, quality="preview"), "final quality"),
         (replace(PLAIN, focal_px=800.0), "all cameras, or of none"),
     ):
+        told: list[Event] = []
         with pytest.raises(BadInputError, match=says):
-            run_track(footage(), settings, cameras=[camera])
+            run_track(footage(), settings, told.append, cameras=[camera])
+        assert not told
 
 
 def test_a_person_is_kept(plain: Track, tmp_path: Path) -> None:

@@ -173,6 +173,15 @@ def test_a_mask_hides_what_lies_under_it_and_can_be_taken_back(case: Case, tmp_p
     assert free.near_rows == masked.near_rows and gap(free.track) > gap(masked.track)
 
 
+def test_a_pin_where_a_mask_hides_the_face_waits_for_the_whole_solve(case: Case) -> None:
+    sigma = case.track.landmark_sigma.copy()
+    sigma[: PINNED + REACH] = np.inf
+    wanted = ShotConstraints(pins=[pin_at(case, (8.0, 0.0), 103)])
+    result = refine_track(replace(case.track, landmark_sigma=sigma), wanted)
+    assert result.near_rows == ((0, 3 + REACH + 1),) and result.whole_ms is not None
+    assert np.isfinite(result.track.vertices).all()
+
+
 def test_the_person_can_be_held_and_the_lens_can_be_let_go(case: Case) -> None:
     wanted = ShotConstraints(pins=[pin_at(case, (8.0, -5.0))], neutral=105, further_neutrals=[110])
     held = refine_track(case.track, wanted, near=False, hold_person=True).track
@@ -214,6 +223,8 @@ def test_refusals_and_cancelling(case: Case) -> None:
             landmark_sigma=case.track.landmark_sigma[:, :68],
         )
         refine_track(few)
+    with pytest.raises(BadInputError, match="Nothing is left to fit: the ignored frames"):
+        refine_track(case.track, ShotConstraints(ignore_frames=[(0, 200)]))
     with pytest.raises(CancelledError):
         refine_track(
             case.track,
