@@ -13,6 +13,7 @@ from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
 from backend.head.landmarks import layout
 
+from .behind_lips import behind_lips
 from .observations import undistort
 from .posed_points import PosedPoints
 from .realtime.energy import FrameEnergy, FrameState, minimise_frame
@@ -57,6 +58,7 @@ def fit_frame(
     centre = np.array(settings.principal_point or ((width - 1) / 2, (height - 1) / 2))
     if any(settings.distortion):
         seen = undistort(seen, centre, focal, settings.distortion)
+    given = np.where(behind_lips(head, layout_name), np.inf, given)
     seen, precision, size = observe(seen, given, settings.sigma_floor, LEAST_SEEN)
     if size < 0:
         raise NoFaceError("the frame has no face to fit")

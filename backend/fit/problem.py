@@ -20,6 +20,7 @@ from backend.head import GaussianMixture, Head
 from backend.head.landmarks import layout
 
 from . import start
+from .behind_lips import behind_lips
 from .correction import CorrectionBasis, correction_basis
 from .energy import Energy
 from .intersection import Intersection
@@ -112,7 +113,15 @@ class Problem:
             focal = np.asarray(rig.focal_px, np.float64)
         count = len(points.template)
         observed = clean(
-            landmarks_2d, landmark_sigma, found, count, centres, focal, settings, constraints
+            landmarks_2d,
+            landmark_sigma,
+            found,
+            count,
+            centres,
+            focal,
+            settings,
+            constraints,
+            behind_lips(head, layout_name),
         )
         precision = 1.0 / observed.sigma if observed.whitening is None else observed.whitening
         like = head.template

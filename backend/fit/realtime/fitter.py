@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from backend.errors import BadInputError
 from backend.fit import start
+from backend.fit.behind_lips import behind_lips
 from backend.fit.posed_points import PosedPoints
 from backend.fit.settings import FrameFit
 from backend.geometry.cameras import focal_from_field_of_view
@@ -79,6 +80,8 @@ class RealtimeFitter:
         if energy.focal_px is not None and not 0 < energy.focal_px < math.inf:
             raise BadInputError(f"a focal length of {energy.focal_px} px: it must be positive")
         points = PosedPoints.of(head, layout(layout_name))
+        aside = behind_lips(head, layout_name)
+        self._aside = aside if rows is None else aside[rows]
         mean = FramePoints.of(points if rows is None else points.subset(torch.from_numpy(rows)))
         width, height = image_size
         middle = energy.principal_point or ((width - 1) / 2, (height - 1) / 2)
@@ -139,7 +142,8 @@ class RealtimeFitter:
         interval: frames since the last one: more where some were dropped.
         """
         seen, precision, size = observe(
-            np.asarray(landmarks_2d, np.float64), np.asarray(landmark_sigma, np.float64),
+            np.asarray(landmarks_2d, np.float64),
+            np.where(self._aside, np.inf, np.asarray(landmark_sigma, np.float64)),
             self.settings.energy.sigma_floor, LEAST_SEEN,
         )  # fmt: skip
         if size < 0:

@@ -13,6 +13,7 @@ from backend.errors import BadInputError, NoFaceError
 from backend.evaluate.fit_recovery import LAYOUT, SimulatedShot, Simulation, simulate
 from backend.evaluate.scans import RecordedShot, Recording, record
 from backend.fit import Constraints, FitSettings, Pin, ShotFit, fit_shot, fit_views, start
+from backend.fit.behind_lips import behind_lips
 from backend.fit.observations import distort, undistort
 from backend.head import Head
 from backend.head.landmarks import layout
@@ -103,6 +104,16 @@ def test_a_lens_that_becomes_known_takes_the_place_of_the_solved_one(
     assert depth == pytest.approx(1.3, rel=0.05)
     seen, was = (landmark(head, f, 3, 30, np.zeros(2)) for f in (again, plain))
     assert np.linalg.norm(seen - was) < 8.0
+
+
+def test_teeth_are_not_asked_for(head: Head, shot: SimulatedShot, plain: ShotFit) -> None:
+    teeth = behind_lips(head, LAYOUT)
+    assert 0 < teeth.sum() < 20
+    guessed = shot.landmarks_2d.copy()
+    guessed[:, teeth] += 15.0
+    again = fit(head, replace(shot, landmarks_2d=guessed))
+    np.testing.assert_array_equal(again.expression, plain.expression)
+    np.testing.assert_array_equal(again.identity, plain.identity)
 
 
 def test_ranges_known_people_and_ignored_frames(
