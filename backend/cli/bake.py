@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from backend.atomic import check_output
 from backend.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Bake:
         """Bake and write the files; raises `MienError`."""
         if self.size < 64 or self.size > 8192 or self.size & (self.size - 1):
             raise BadInputError(f"--size {self.size}: use a power of two, 64 to 8192.")
+        if self.write_track is not None:
+            if self.write_track.suffix != ".npz":
+                raise BadInputError(f"{self.write_track}: the track's name must end in .npz.")
+            check_output(self.write_track)
+        check_output(self.output / "texture")
         import torch
 
         from backend.bake.shot import BakeSettings, bake_cameras
@@ -68,6 +74,12 @@ class Bake:
             track, footage = Track.load(name), open_footage(clip)
             if tuple(track.image_size.tolist()) != tuple(footage.image_size):
                 raise BadInputError(f"{clip}: is not the clip of {name}: its size differs.")
+            missing = {*track.frame_index.tolist()} - {*footage.frame_numbers()}
+            if missing:
+                raise BadInputError(
+                    f"{clip}: is not the clip of {name}: it lacks {len(missing)} of its frames, "
+                    f"{min(missing)} for one."
+                )
             footage = without_distortion(footage, track.K[0], track.distortion)
             sources.append((track, footage, posed_shot_of(track, head)))
         track, footage, shot = sources[0]
@@ -164,8 +176,6 @@ class Bake:
     def _write_track(self, track: Track, baked: BakedShot, path: Path) -> None:
         from backend.bake_stage import with_bake
 
-        if path.suffix != ".npz":
-            raise BadInputError(f"{path}: the track's name must end in .npz.")
         with_bake(track, baked).save(path)
 
 

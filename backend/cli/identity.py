@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from backend.atomic import check_output
 from backend.cli.progress import make_view
 from backend.errors import BadInputError
 
@@ -35,6 +36,7 @@ class Identity:
             raise BadInputError(f"{self.output}: the output's name must end in .npz.")
         if not self.sources:
             raise BadInputError("Name photographs or clips of the person.")
+        check_output(self.output)
         known = dict(self._known(text) for text in self.focal_px)
         from backend.identity import build_person
         from backend.stages import Reporter

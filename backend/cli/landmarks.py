@@ -39,12 +39,16 @@ class Landmarks:
         """Detect and write the file; raises `MienError`."""
         if self.output.suffix != ".npz":
             raise BadInputError(f"{self.output}: the output's name must end in .npz.")
+        if not self.images:
+            raise BadInputError("Name pictures, or folders of pictures.")
         if self.max_faces < 1:
             raise BadInputError("--max-faces must be at least 1.")
         from tqdm import tqdm
 
+        from backend.atomic import check_output
         from backend.landmarks import find_landmarks, list_pictures, save_landmarks
 
+        check_output(self.output)
         pictures = list_pictures(self.images)
         bar = tqdm(pictures, desc="Finding faces", unit="picture", file=sys.stderr)
         rows = find_landmarks(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import tyro
 
+from backend.atomic import check_output
 from backend.cli.progress import make_view
 from backend.constraints import ConstraintSettings, from_text
 from backend.errors import BadInputError
@@ -53,6 +54,7 @@ class Refine:
         from backend.track import Track
         from shared.messages import Event, Progress
 
+        check_output(self.output)
         track = Track.load(self.track)
         view = make_view(False)
 

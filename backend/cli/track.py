@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from backend.atomic import check_output
 from backend.cli.progress import ProgressView, make_view
 from backend.cli.remote import RemoteSettings, TrackRequest, track_on_server
 from backend.cli.rig_options import RigSettings, further_cameras
@@ -60,6 +61,9 @@ class TrackClip:
             raise BadInputError(f"{self.output}: the output's name must end in .npz.")
         if self.overlay is not None and self.overlay.suffix not in (".mp4", ".png"):
             raise BadInputError(f"{self.overlay}: the overlay's name must end in .mp4 or .png.")
+        for path in (self.output, self.overlay):
+            if path is not None:
+                check_output(path)
         if not self.clips:
             raise BadInputError("Name a clip to track.")
         view = make_view(self.farm)

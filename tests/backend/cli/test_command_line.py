@@ -24,7 +24,17 @@ def run(arguments: list[str]) -> int:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["track"], ["refine"], ["identity"], ["landmarks"], ["export"], ["serve"], ["bench"]],
+    [
+        [],
+        ["track"],
+        ["refine"],
+        ["identity"],
+        ["landmarks"],
+        ["bake"],
+        ["export"],
+        ["serve"],
+        ["bench"],
+    ],
 )
 def test_help_reads_well_and_loads_nothing_heavy(command: list[str]) -> None:
     heavy = ("torch", "cv2", "av", "scipy", "zmq", "moderngl", "pxr", "pygltflib")
@@ -60,6 +70,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["track", "gone.mp4", "-o", "out.npz", "--overlay", "o.avi"], "must end in .mp4 or .png"),
         (["track", "gone", "-o", "o.npz", "--start", "5", "--end", "2"], "before it starts"),
         (["track", "gone", "-o", "o.npz", "--frame-rate", "0"], "not a frame rate"),
+        (["track", "gone.mp4", "-o", "/dev/null/o.npz"], "o.npz: cannot be written"),
+        (["track", "gone.mp4", "-o", "o.npz", "--overlay", "/dev/null/o.mp4"], "o.mp4: cannot be"),
+        (["refine", "gone.npz", "-o", "/dev/null/o.npz"], "o.npz: cannot be written"),
+        (["identity", "gone.jpg", "-o", "/dev/null/o.npz"], "o.npz: cannot be written"),
+        (["landmarks", "gone.jpg", "-o", "/dev/null/o.npz"], "o.npz: cannot be written"),
+        (["bake", "gone.npz", "gone.mp4", "-o", "/dev/null"], "cannot be written"),
+        (["bake", "gone.npz", "a.mp4", "-o", "o", "--write-track", "o.txt"], "must end in .npz"),
+        (["bake", "gone.npz", "a.mp4", "-o", "o"], "gone.npz: no such file"),
+        (["landmarks", "-o", "out.npz"], "Name pictures"),
         (["landmarks", "gone.png", "-o", "out.txt"], "must end in .npz"),
         (["landmarks", "gone.png", "-o", "out.npz", "--max-faces", "0"], "at least 1"),
         (["track", "-o", "out.npz"], "Name a clip"),
