@@ -13,11 +13,12 @@ from backend.detect import FaceTracker
 from backend.detect.choice import detector_for, load_detector
 from backend.device import choose_device
 from backend.errors import BadInputError, NoFaceError
-from backend.fit import FitSettings, Rig, ShotFit, fit_views
+from backend.fit import Constraints, FitSettings, Rig, ShotFit, fit_views, fitted_head
 from backend.fit.start import choose_keys
 from backend.footage import Footage, open_footage
 from backend.geometry.cameras import focal_from_field_of_view
 from backend.head import Head
+from backend.landmarks import list_pictures
 from backend.person import Person, Source
 from backend.stages import LAYOUT, Reporter
 
@@ -28,7 +29,6 @@ LEAST_FRAMES = 6
 """A source with fewer does not tell its focal length before the others say who it is."""
 SPREAD = 300
 """Frames of a clip that are looked at, evenly spaced."""
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".exr", ".dpx", ".jp2")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def build_person(
     sources = [
         (open_footage(file), known.get(number))
         for number, path in enumerate(paths)
-        for file in _files(path)
+        for file in list_pictures([path])
     ]
     if not sources:
         raise BadInputError("Name photographs or clips of the person.")
@@ -148,25 +148,67 @@ def _apart(
     count = len(sources)
     landmarks, sigma = _scaled(sources, scale)
     owner = np.repeat(np.arange(count), [len(source.landmarks_2d) for source in sources])
-    rows = np.arange(len(owner))
+    known = np.array([source.focal_px is not None for source in sources])
+    # Pictures are scaled until all have this one, so that it is what known ones have.
+    focals = np.full(count, joint.focal_px)
+    fit = replace(joint, rig=_beside(focals))
+    if known.all() or not known.any():
+        for _ in range(2):
+            fit = _solve(
+                head, sources, fit, owner, landmarks, sigma, bool(known.all()), None, report
+            )
+        return fit
+    # The fit holds all focal lengths or none: what is known tells who it is, and that the others.
+    others = np.flatnonzero(~known)
+    rows = np.isin(owner, others)
+    for _ in range(2):
+        fit = _solve(head, sources, fit, owner, landmarks, sigma, True, None, report)
+        part = replace(
+            fit, expression=fit.expression[rows], rotations=fit.rotations[rows],
+            translation=fit.translation[rows], found=fit.found[rows], correction=None,
+            joint_correction=None, focal_px=float(focals[others[0]]), rig=_beside(focals[others]),
+        )  # fmt: skip
+        mine = np.searchsorted(others, owner[rows])
+        part = _solve(
+            fitted_head(head, fit), [sources[i] for i in others], part, mine, landmarks[rows],
+            sigma[rows], False, fit.identity, report,
+        )  # fmt: skip
+        assert part.rig is not None and part.rig.focal_px is not None
+        focals[others] = part.rig.focal_px
+        fit = replace(fit, rig=_beside(focals))
+    return _solve(head, sources, fit, owner, landmarks, sigma, True, None, report)
+
+
+def _beside(focals: Array) -> Rig:
+    """Cameras (C,) in one place: each has frames of its own."""
+    count = len(focals)
+    return Rig(np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)), focals.copy())
+
+
+def _solve(
+    head: Head, sources: Sequence[Seen], before: ShotFit, owner: NDArray[np.int64],
+    landmarks: Array, sigma: Array, held: bool, identity: NDArray[np.float32] | None,
+    report: Reporter,
+) -> ShotFit:  # fmt: skip
+    """The fit of frames (F,) that each belong to one of the sources, from an earlier one.
+
+    owner (F,): their sources. held: whether the focal lengths stay; else they are solved. identity
+    (I,): of a person who stays, whose correction is the head's.
+    """
+    count, rows = len(sources), np.arange(len(owner))
     spread = np.full((len(rows), count, *landmarks.shape[1:]), np.nan)
     doubt = np.full((len(rows), count, landmarks.shape[1]), np.nan)
     spread[rows, owner], doubt[rows, owner] = landmarks, sigma
-    found = owner[:, None] == np.arange(count)
-    eyes, zeros = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
-    given = all(source.focal_px is not None for source in sources)
-    focals = np.full(count, joint.focal_px)
-    before = replace(joint, rig=Rig(eyes, zeros, focals))
-    for _ in range(2):
-        fit = fit_views(
-            head, LAYOUT, spread, doubt, found, sources[0].image_size, FitSettings(),
-            report.progress, report.cancelled, None, before,
-            Rig(eyes, zeros, focals if given else None), consecutive=False,
-        )  # fmt: skip
-        # A single source has no rig of its own.
-        solved = np.array([fit.focal_px])
-        before = fit if fit.rig is not None else replace(fit, rig=Rig(eyes, zeros, solved))
-    return before
+    assert before.rig is not None
+    rig = before.rig if held else replace(before.rig, focal_px=None)
+    settings = FitSettings() if identity is None else FitSettings(correction_mm=0.0)
+    fit = fit_views(
+        head, LAYOUT, spread, doubt, owner[:, None] == np.arange(count), sources[0].image_size,
+        settings, report.progress, report.cancelled, Constraints(identity=identity), before, rig,
+        consecutive=False,
+    )  # fmt: skip
+    # A single source has no rig of its own.
+    return fit if fit.rig is not None else replace(fit, rig=_beside(np.array([fit.focal_px])))
 
 
 def _scaled(sources: Sequence[Seen], scale: Array) -> tuple[Array, Array]:
@@ -198,13 +240,3 @@ def _look(
     points, doubt = np.stack(landmarks), np.stack(sigma)
     keys = choose_keys(points, doubt, np.ones(len(points), bool), MOST_FRAMES)
     return Seen(footage.path, footage.image_size, points[keys], doubt[keys], focal_px)
-
-
-def _files(path: Path) -> list[Path]:
-    """A folder's pictures, each a source of its own; else the path."""
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-    if not files:
-        raise BadInputError(f"{path}: has no pictures in it.")
-    return files

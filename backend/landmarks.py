@@ -46,7 +46,12 @@ def list_pictures(paths: Sequence[Path]) -> list[Path]:
     pictures: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+            # Names that begin with a dot are a Mac's notes about files, not pictures.
+            inside = sorted(
+                p
+                for p in path.iterdir()
+                if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")
+            )
             if not inside:
                 raise BadInputError(f"{path}: holds no pictures.")
             pictures += inside

@@ -57,6 +57,21 @@ def test_sources_with_lenses_of_their_own_are_one_person() -> None:
     assert error < 0.4 * np.linalg.norm(align(mean, b) - b, axis=-1).mean()
 
 
+@pytest.mark.parametrize("given", [0, 2])
+def test_a_focal_length_that_is_known_is_kept_and_helps_the_others(given: int) -> None:
+    head = Head.load()
+    shot = simulate(head, Simulation(frames=40, seed=6, noise_px=0.5, turn_deg=30.0))
+    zooms, rows = (1.0, 1.4, 1.2), (slice(0, 10), slice(16, 26), slice(35, 36))
+    sources = [
+        seen(shot, f"{number}.mp4", zoom, part, number == given)
+        for number, (zoom, part) in enumerate(zip(zooms, rows, strict=True))
+    ]
+    found = np.array([source.focal_px for source in solve_person(head, sources, QUIET).sources])
+    off = found / (0.5 * shot.focal_px * np.array(zooms)) - 1
+    assert abs(off[given]) < 1e-5
+    assert np.abs(off[:2]).max() < 0.1 and abs(off[2]) < 0.3
+
+
 def test_a_single_clip_has_its_own_focal_length() -> None:
     head = Head.load()
     shot = simulate(head, Simulation(frames=12, seed=6, noise_px=0.5, turn_deg=30.0))
@@ -98,7 +113,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_sources_without_a_face(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no pictures"):
+    with pytest.raises(BadInputError, match="holds no pictures"):
         build_person([tmp_path])
     grey = np.full((120, 160, 3), 128, np.uint8)
     write_picture(tmp_path / "grey.png", grey)
