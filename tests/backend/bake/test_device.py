@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.backend.bake.other_device import OtherDevice
 
 from backend.bake.openings import Openings
 from backend.bake.register import Shift
@@ -15,6 +14,7 @@ from backend.bake.shot_cover import ShotCover
 from backend.bake.texture import TextureBaker
 from backend.bake.visibility import soft_vertex_visibility
 from backend.geometry.rasterizer import ShadingSettings, render_shaded
+from tests.backend.bake.other_device import OtherDevice
 
 SIZE = (240, 192)
 K = np.array([[270, 0, 119.5], [0, 270, 95.5], [0, 0, 1]], np.float32)
