@@ -199,10 +199,14 @@ def check_for_shot(
 
     frames = np.array(footage.frame_numbers(), np.int64)
     points = PosedPoints.of(head, layout("ibug68"))
-    for pin in fit_constraints(constraints, frames).pins:
+    rows = fit_constraints(constraints, frames).pins
+    for pin, row in zip(constraints.pins, rows, strict=True):
         if pin.camera >= cameras:
             raise BadInputError(f"A pin of camera {pin.camera}: there are {cameras}, from 0.")
-        locate_pins(head, points, (pin,))
+        try:
+            locate_pins(head, points, (row,))
+        except BadInputError as error:
+            raise BadInputError(f"The pin in frame {pin.frame}: {error}.") from error
     if constraints.mask:
         check_mask(Path(constraints.mask), frames)
 

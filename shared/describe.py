@@ -48,6 +48,7 @@ _ALIASES = {
     "Pixels": "int (ge=1)",
     "Positive": "float (gt=0)",
     "Row": "tuple[float, float, float]",
+    "Whole": "int (ge=1)",
 }
 """The field types of message_base.py in words."""
 

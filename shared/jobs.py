@@ -14,6 +14,7 @@ from .message_base import Count, JobId, Message, Text
 
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 Row: TypeAlias = tuple[float, float, float]
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +154,10 @@ class TrackJob(Message, frozen=True, kw_only=True, tag="track"):
 
     person: Text = ""
     """Absolute path of a person that `mien identity` has built, whose face is kept. Since 1.1."""
+
+    frame_rate: tuple[Whole, Whole] | None = None
+    """Numerator and denominator of the frames per second of image sequences; None for 24. Clips
+    know their own. Since 1.2."""
 
 
 class RefineJob(Message, frozen=True, kw_only=True, tag="refine"):

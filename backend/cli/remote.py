@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +46,8 @@ class TrackRequest:
     """Those of further cameras."""
     cameras: Sequence[KnownCamera] = ()
     """What is known of these."""
+    frame_rate: Fraction | None = None
+    """Frames per second of image sequences; the usual one where None."""
 
 
 def track_on_server(
@@ -71,6 +74,7 @@ def track_on_server(
 
     settings = request.settings
     focal_px = known_focal_px(settings, image_size)
+    rate = request.frame_rate
     job = TrackJob(
         clip=str(clip.absolute()),
         start=start,
@@ -89,6 +93,7 @@ def track_on_server(
         constraints=request.constraints,
         cameras=rig_cameras(request.clips, request.cameras),
         person="" if settings.person is None else str(settings.person.absolute()),
+        frame_rate=None if rate is None else (rate.numerator, rate.denominator),
     )
     results = ResultCollector()
 

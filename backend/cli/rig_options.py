@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,14 +104,20 @@ class RigSettings:
         return settings, known[1:]
 
 
-def further_cameras(clips: Sequence[Path], known: Sequence[KnownCamera]) -> list[FurtherCamera]:
-    """The cameras as the pipeline takes them."""
+def further_cameras(
+    clips: Sequence[Path], known: Sequence[KnownCamera], frame_rate: Fraction | None = None
+) -> list[FurtherCamera]:
+    """The cameras as the pipeline takes them. frame_rate: of those that are image sequences."""
     from backend.cameras import FurtherCamera
     from backend.footage import open_footage
 
     return [
         FurtherCamera(
-            open_footage(clip), camera.offset, camera.rotmat, camera.translation, camera.focal_px
+            open_footage(clip, frame_rate=frame_rate),
+            camera.offset,
+            camera.rotmat,
+            camera.translation,
+            camera.focal_px,
         )
         for clip, camera in zip(clips, known, strict=True)
     ]

@@ -68,12 +68,11 @@ class TrackClip:
             raise BadInputError("Name a clip to track.")
         view = make_view(self.farm)
         try:
+            rate = _fraction(self.frame_rate)
             settings, known = self.rig.cameras(self.clips, self.settings)
             constraints = self.constraints.read()
-            footage = open_footage(
-                self.clips[0], start=self.start, end=self.end, frame_rate=_fraction(self.frame_rate)
-            )
-            request = TrackRequest(settings, constraints, self.clips[1:], known)
+            footage = open_footage(self.clips[0], start=self.start, end=self.end, frame_rate=rate)
+            request = TrackRequest(settings, constraints, self.clips[1:], known, rate)
             track = self._track(footage, request, view)
             track.save(self.output)
             if self.overlay is not None:
@@ -104,7 +103,7 @@ class TrackClip:
             if isinstance(event, Progress):
                 view.update(event.stage, event.fraction)
 
-        cameras = further_cameras(request.clips, request.cameras)
+        cameras = further_cameras(request.clips, request.cameras, request.frame_rate)
         track = run_track(
             footage, request.settings, show, constraints=request.constraints, cameras=cameras
         )

@@ -150,7 +150,10 @@ def track_remote(
             patience_s = reconnect_timeout_s if welcomed else connect_timeout_s
             if time.monotonic() - heard_at > patience_s:
                 reason = f": {connection.problem}" if connection.problem else ""
-                raise errors.MienError(f"no server answers at {opener.server}{reason}")
+                raise errors.MienError(
+                    f"no server answers at {opener.server}{reason}. Start one with `mien serve`, "
+                    "or check the address."
+                )
             if cancelling and not welcomed:
                 raise errors.CancelledError("cancelled before the server answered")
     finally:

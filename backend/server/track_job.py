@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
@@ -42,8 +43,9 @@ def run_track_job(job: Job, context: JobContext) -> JobDone:
     constraints = job.constraints
     if constraints.mask:
         constraints = msgspec.structs.replace(constraints, mask=str(resolved(constraints.mask)))
-    footage = open_footage(resolved(job.clip), start=job.start, end=job.end)
-    cameras = [_camera(camera, resolved(camera.clip)) for camera in job.cameras]
+    rate = None if job.frame_rate is None else Fraction(*job.frame_rate)
+    footage = open_footage(resolved(job.clip), start=job.start, end=job.end, frame_rate=rate)
+    cameras = [_camera(camera, resolved(camera.clip), rate) for camera in job.cameras]
     track = run_track(footage, settings, context.emit, context.cancelled, constraints, cameras)
     width, height = footage.image_size
     return JobDone(
@@ -56,11 +58,11 @@ def run_track_job(job: Job, context: JobContext) -> JobDone:
     )
 
 
-def _camera(camera: RigCamera, clip: Path) -> FurtherCamera:
+def _camera(camera: RigCamera, clip: Path, rate: Fraction | None) -> FurtherCamera:
     if (camera.rotation is None) != (camera.translation is None):
         raise BadInputError(f"{clip}: give rotation and translation, or none of them.")
     return FurtherCamera(
-        open_footage(clip),
+        open_footage(clip, frame_rate=rate),
         camera.offset,
         None if camera.rotation is None else np.array(camera.rotation, np.float64),
         None if camera.translation is None else np.array(camera.translation, np.float64),

@@ -163,7 +163,7 @@ def test_what_the_fit_would_refuse_is_refused_before_anything_is_looked_at(tmp_p
     ):
         check_for_shot(fine, Numbered(), head, 2)
     for wrong, says in (
-        (pin(4, "ibug68/68"), "ibug68/68"),
+        (pin(4, "ibug68/68"), "pin in frame 4: 'ibug68/68' is no point"),
         (pin(4, "vertex/999999"), "vertex/999999"),
         (pin(4, "nose"), "nose"),
         (pin(2, "ibug68/30"), "frame 2: the shot has frames 3 to 6"),
