@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,11 +32,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
     """Raise `BadInputError` where `path` cannot be written, before long work is done for it.
 
-    Nothing is made: of folders that are missing, the first that exists is asked.
+    Nothing is made: of folders that are missing, the first that exists is asked. inputs: what the
+    work reads: these, and the files of folders among them, are not to be written over.
     """
+    own = path.resolve()
+    if path.exists() and any(own in (i, i / own.name) for i in map(Path.resolve, inputs)):
+        raise BadInputError(
+            f"{path}: is read by this command: it would be lost. Name another file."
+        )
     if path.is_dir():
         raise _unwritable(path, "it is a folder")
     folder = path.absolute().parent

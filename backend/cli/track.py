@@ -63,7 +63,7 @@ class TrackClip:
             raise BadInputError(f"{self.overlay}: the overlay's name must end in .mp4 or .png.")
         for path in (self.output, self.overlay):
             if path is not None:
-                check_output(path)
+                check_output(path, self._inputs())
         if not self.clips:
             raise BadInputError("Name a clip to track.")
         view = make_view(self.farm)
@@ -90,6 +90,13 @@ class TrackClip:
             raise
         finally:
             view.close()
+
+    def _inputs(self) -> list[Path]:
+        """All files that are named to be read."""
+        known = self.constraints
+        rig = None if self.rig.rig is None else self.rig.rig.file
+        named = (self.settings.person, known.pins, known.mask, rig)
+        return [*self.clips, *(path for path in named if path is not None)]
 
     def _track(self, footage: Footage, request: TrackRequest, view: ProgressView) -> Track:
         if self.remote.server is not None:

@@ -45,6 +45,18 @@ def test_a_full_disk_is_no_traceback(tmp_path: Path) -> None:
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_what_is_read_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shot").mkdir()
+    inputs = [Path("clip.mp4"), tmp_path / "shot"]
+    for name in ("clip.mp4", "shot/0001.png"):
+        check_output(tmp_path / name, inputs)
+        (tmp_path / name).write_text("footage")
+        with pytest.raises(BadInputError, match=rf"{name}: is read by this command"):
+            check_output(tmp_path / name, inputs)
+    check_output(tmp_path / "shot" / "overlay.png", inputs)
+
+
 def test_asking_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_output(tmp_path / "a" / "b" / "c.npz")
     monkeypatch.chdir(tmp_path)

@@ -212,3 +212,24 @@ def test_train_says_where_samples_are_missing(
     assert run(["train", "infinite3d", "--shards", str(tmp_path / "nothing")]) == 2
     shown = capsys.readouterr().err
     assert "nothing" in shown and "no shards" in shown
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--overlay", "a.mp4"), ("--identity", "out.npz"), ("--pins", "out.npz"),
+        ("--mask", "out.npz"),
+    ],
+)  # fmt: skip
+def test_tracking_does_not_write_over_what_it_reads(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: tuple[str, str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "out.npz"):
+        (tmp_path / name).write_text("kept")
+    assert run(["track", "a.mp4", "-o", "out.npz", *option]) == 2
+    assert f"{option[1]}: is read by this command" in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["kept", "kept"]
