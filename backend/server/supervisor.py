@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -88,6 +89,9 @@ class Supervisor:
         self._housekeeping_at = self._prune_at = 0.0
 
     def _listen(self) -> Any:
+        # ZeroMQ would take a larger number for what is left of it.
+        if not 0 <= self.settings.port <= 65535:
+            raise BadInputError(f"There is no port {self.settings.port}: it is 1 to 65535, or 0.")
         router = self.context.socket(zmq.ROUTER)
         router.linger = 0
         router.router_mandatory = 1
@@ -335,13 +339,21 @@ def main(settings: ServeSettings) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     if settings.make_key is not None:
-        create_key_files(settings.make_key)
+        try:
+            create_key_files(settings.make_key)
+        except OSError as error:
+            raise _unusable(settings.make_key, error) from error
         log.info("wrote %s (keep it) and %s.key (give it)", settings.make_key, settings.make_key)
         return 0
     try:
         supervisor = Supervisor(settings)
     except BlockingIOError as error:
         raise BadInputError(str(error)) from error
+    except OSError as error:
+        raise _unusable(settings.jobs_directory, error) from error
+    for root in settings.roots:
+        if not root.is_dir():
+            log.warning("%s: there is no such folder to read clips from", root)
     previous = {
         number: signal.signal(number, lambda *_: supervisor.stopping.set())
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -349,7 +361,10 @@ def main(settings: ServeSettings) -> int:
     if settings.exit_with_stdin:
         threading.Thread(target=_stop_with_stdin, args=(supervisor,), daemon=True).start()
     try:
-        write_connection_file(settings.connection_file, supervisor.connection_info())
+        try:
+            write_connection_file(settings.connection_file, supervisor.connection_info())
+        except OSError as error:
+            raise _unusable(settings.connection_file, error) from error
         log.info("listening on %s", supervisor.address)
         log.info("connection file %s", settings.connection_file)
         supervisor.run()
@@ -359,6 +374,11 @@ def main(settings: ServeSettings) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     return 0
+
+
+def _unusable(path: Path, error: OSError) -> BadInputError:
+    reason = error.strerror or error
+    return BadInputError(f"{path}: cannot be written ({reason}). Name another place.")
 
 
 def _stop_with_stdin(supervisor: Supervisor) -> None:

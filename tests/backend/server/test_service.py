@@ -17,6 +17,8 @@ import torch
 from backend.device import device_name, processor_name
 from backend.errors import BadInputError, CancelledError, MienError
 from backend.server.runners import JobContext, run_diagnostic_job
+from backend.server.settings import ServeSettings
+from backend.server.supervisor import main
 from shared import messages as m
 from shared.codec import VERSION_FRAME, decode_from_server, encode
 from shared.version import PROTOCOL_MAJOR
@@ -312,10 +314,20 @@ def test_a_frame_above_the_limit_costs_only_its_own_connection(service: Any) -> 
 
 def test_a_second_server_on_the_same_folder_is_refused(service: Any, new_service: Any) -> None:
     other = new_service(jobs_directory=service.settings.jobs_directory)
-    from backend.server.supervisor import main
-
     with pytest.raises(BadInputError, match="already"):
         main(other.settings)
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    within = tmp_path / "file" / "within"
+    places = {"jobs_directory": tmp_path / "jobs", "connection_file": tmp_path / "c.json"}
+    for wrong in ({"jobs_directory": within}, {"connection_file": within}, {"make_key": within}):
+        with pytest.raises(BadInputError, match=f"{within}: cannot be written"):
+            main(ServeSettings(**{**places, **wrong}))
+    with pytest.raises(BadInputError, match="no port 99999"):
+        main(ServeSettings(**places, port=99999))
+    assert not (tmp_path / "c.json").exists()
 
 
 def test_it_stops_when_its_standard_input_closes(new_service: Any, wait_until: Any) -> None:
