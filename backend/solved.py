@@ -35,13 +35,19 @@ class Solved:
 
     @classmethod
     def of(cls, track: Track, device: str = "auto") -> Solved:
-        """Raises `BadInputError` for a track whose landmarks are others than the fit's."""
+        """Raises `BadInputError` for a preview, and for other landmarks than the fit's."""
         head = _head(str(choose_device(device)))
         identity = head.template.new_tensor(track.identity)
         if track.landmarks_2d.shape[1] != 320:
             raise BadInputError(
                 f"The track has {track.landmarks_2d.shape[1]} landmarks, not the 320 that are "
                 "solved for: track the clip again."
+            )
+        if not track.identity.any() and not track.person:
+            # No face that is solved is exactly the mean's.
+            raise BadInputError(
+                "The track is a preview, frame by frame: track the clip in final quality to "
+                "refine it."
             )
         if not track.found.any():
             raise BadInputError("The track has no frame with a face.")

@@ -223,6 +223,8 @@ def test_refusals_and_cancelling(case: Case) -> None:
             landmark_sigma=case.track.landmark_sigma[:, :68],
         )
         refine_track(few)
+    with pytest.raises(BadInputError, match=r"is a preview.*final quality"):
+        refine_track(replace(case.track, identity=np.zeros_like(case.track.identity)))
     with pytest.raises(BadInputError, match="Nothing is left to fit: the ignored frames"):
         refine_track(case.track, ShotConstraints(ignore_frames=[(0, 200)]))
     with pytest.raises(CancelledError):
