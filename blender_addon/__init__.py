@@ -25,11 +25,12 @@ def _modules() -> tuple[Any, ...]:
         refine,
         result,
         retarget,
+        translations,
     )
 
     return (
-        properties, preferences, operators, first, panels, people, queue, refine, result, retarget,
-        live,
+        translations, properties, preferences, operators, first, panels, people, queue, refine,
+        result, retarget, live,
     )  # fmt: skip
 
 

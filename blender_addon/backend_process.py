@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .child_process import IS_WINDOWS, LineReader
 from .shared.connection import default_state_directory
+from .translations import rpt
 
 
 def environment_directory() -> Path:
@@ -60,10 +61,16 @@ def _command_of(path: Path) -> list[str]:
     if path.is_dir():
         python = environment_python(path)
         if not python.is_file():
-            raise BackendError(f"{path} is no environment of Python: it has no {python.name}.")
+            raise BackendError(
+                rpt(
+                    "{path} is no environment of Python: it has no {name}.",
+                    path=path,
+                    name=python.name,
+                )
+            )
         return [str(python), "-m", "backend"]
     if not path.is_file():
-        raise BackendError(f"{path}: there is no such file.")
+        raise BackendError(rpt("{path}: there is no such file.", path=path))
     if path.stem.lower().startswith("python"):
         return [str(path), "-m", "backend"]
     return [str(path)]
@@ -84,7 +91,9 @@ class BackendProcess:
         try:
             self._reader = LineReader([*command, *arguments])
         except OSError as error:
-            raise BackendError(f"{command[0]} cannot be started: {error}.") from error
+            raise BackendError(
+                rpt("{program} cannot be started: {error}.", program=command[0], error=error)
+            ) from error
 
     @property
     def is_running(self) -> bool:
@@ -104,8 +113,10 @@ class BackendProcess:
 
     def failure(self) -> str:
         """Say why it is not running, from the last lines that it has printed."""
-        last = " ".join(self.log[-3:]) or "it printed nothing"
-        return f"The backend ended ({self._reader.process.poll()}): {last}"
+        last = " ".join(self.log[-3:]) or rpt("it printed nothing")
+        return rpt(
+            "The backend ended ({status}): {last}", status=self._reader.process.poll(), last=last
+        )
 
     def stop(self) -> None:
         """End it, and remove its connection file."""
@@ -167,6 +178,10 @@ def remove_environment(directory: Path | None = None) -> None:
         if not os.path.lexists(directory):
             return
     raise BackendError(
-        f"The folder {directory} could not be removed ({reason}): close the programs that use "
-        "it, then delete it."
+        rpt(
+            "The folder {directory} could not be removed ({reason}): close the "
+            "programs that use it, then delete it.",
+            directory=directory,
+            reason=reason,
+        )
     )

@@ -23,6 +23,7 @@ from .shared.messages import (
     Welcome,
 )
 from .shared.session import ClientSession, Connection, Timing
+from .translations import rpt
 
 JobPhase: TypeAlias = Literal[
     "connecting", "queued", "running", "cancelling", "done", "failed", "cancelled"
@@ -41,6 +42,8 @@ ADVICE: dict[str, str] = {
     "--roots FOLDER.",
     "internal": "Try again; if it happens again, report it with the backend's log.",
     "no_backend": "Start the backend, or see Preferences > Add-ons > Mien.",
+    "scene": "Undo, or empty Result in the panel to have a new head; if it happens again, report "
+    "it with what the console says.",
 }
 """What to do about an error, by its code."""
 
@@ -50,14 +53,14 @@ class Problem:
     """Why a job ended without a result."""
 
     code: str
-    """The protocol's error code, or "no_backend"."""
+    """The protocol's error code, "no_backend", or "scene" for an error of the add-on itself."""
     message: str
     """What happened."""
 
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return ADVICE.get(self.code, ADVICE["internal"])
+        return rpt(ADVICE.get(self.code, ADVICE["internal"]))
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,9 @@ class SocketOpener:
             socket.connect(address)
         except self._zmq.ZMQError as error:
             socket.close()
-            raise ValueError(f"{address} is not an address: {error}") from error
+            raise ValueError(
+                rpt("{address} is not an address: {error}", address=address, error=error)
+            ) from error
         except (OSError, ValueError):
             socket.close()
             raise
@@ -139,7 +144,7 @@ class SocketOpener:
             raise ValueError("the backend asks for encryption: choose your key file")
         public, secret = zmq.auth.load_certificate(self.endpoint.key_file)
         if secret is None:
-            raise ValueError(f"{self.endpoint.key_file} has no secret key")
+            raise ValueError(rpt("{key_file} has no secret key", key_file=self.endpoint.key_file))
         socket.curve_serverkey = server_key.encode()
         socket.curve_publickey, socket.curve_secretkey = public, secret
 
@@ -204,7 +209,8 @@ class JobClient:
         elif now - self._heard_at > self._patience_s[self._welcomed] and not self.is_finished:
             reason = f" ({self._connection.problem})" if self._connection.problem else ""
             where = self._opener.endpoint
-            self._fail("no_backend", f"No backend answers at {where}{reason}.")
+            told = rpt("No backend answers at {where}{reason}.", where=where, reason=reason)
+            self._fail("no_backend", told)
         if self.is_finished:
             self.close()
         return bool(delivered)

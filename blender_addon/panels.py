@@ -25,6 +25,7 @@ from .scene.material import (
 )
 from .scene.visibility import PERCENT
 from .text import draw_text
+from .translations import iface
 
 
 class _Panel:
@@ -57,7 +58,15 @@ class _TrackPanel(_Panel):
         if clip is not None:
             width, height = clip_size(clip)
             rate = f", {clip.fps:.5g} fps" if clip.fps > 0 else ""
-            column.label(text=f"{width} x {height}, {clip.frame_duration} frames{rate}")
+            column.label(
+                text=iface(
+                    "{width} x {height}, {count} frames{rate}",
+                    width=width,
+                    height=height,
+                    count=clip.frame_duration,
+                    rate=rate,
+                )
+            )
         elif not running:
             draw_try_it(column, context)
         row = column.row(heading="Range")

@@ -12,6 +12,7 @@ from .first.facts import has_nvidia, is_outdated, known_device
 from .first.panel import NOT_YET, draw_installation, draw_installation_failure, draw_problem
 from .runtime import runtime
 from .text import draw_text
+from .translations import iface
 
 
 def _forget_device(self: MienPreferences, context: bpy.types.Context) -> None:
@@ -101,7 +102,7 @@ class MienPreferences(bpy.types.AddonPreferences):
             return
         try:
             command = backend_process.find_backend(bpy.path.abspath(self.backend_path))
-            draw_text(box, f"Found: {command[0]}", context, icon="CHECKMARK")
+            draw_text(box, iface("Found: {program}", program=command[0]), context, icon="CHECKMARK")
         except BackendError as error:
             text = str(error) if self.backend_path else NOT_YET
             draw_text(box, text, context, icon="INFO")
@@ -128,7 +129,12 @@ class MienPreferences(bpy.types.AddonPreferences):
             problem = check.problem
             draw_problem(layout, context, problem.code, problem.message, problem.advice)
         elif device:
-            draw_text(layout, f"The backend works, on {device}.", context, icon="CHECKMARK")
+            draw_text(
+                layout,
+                iface("The backend works, on {device}.", device=device),
+                context,
+                icon="CHECKMARK",
+            )
             if self.mode == "LOCAL" and "CPU" in device and has_nvidia():
                 text = (
                     "Blender draws with an NVIDIA card, which the backend does not use: choose "

@@ -13,6 +13,7 @@ import bpy
 from . import backend_process
 from .backend_process import BackendError, BackendProcess
 from .client import Endpoint
+from .translations import rpt
 
 if TYPE_CHECKING:
     from .first.installing import Installation
@@ -69,7 +70,10 @@ def endpoint_of(settings: Any) -> Endpoint:
         file = Path(bpy.path.abspath(where)).expanduser() if where else None
         if file is not None and not file.is_file():
             raise BackendError(
-                f"{where}: neither an address such as tcp://host:5555 nor a connection file."
+                rpt(
+                    "{where}: neither an address such as tcp://host:5555 nor a connection file.",
+                    where=where,
+                )
             )
         return Endpoint(connection_file=file, key_file=key_file)
     return Endpoint(

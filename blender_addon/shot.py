@@ -26,6 +26,7 @@ from .shared.messages import (
     Progress,
     TextureResult,
 )
+from .translations import rpt
 
 F4 = NDArray[np.float32]
 
@@ -92,19 +93,22 @@ def read_track(path: Path | str) -> Shot:
         with np.load(path, allow_pickle=False) as file:
             if int(file["format_version"]) > TRACK_FORMAT_VERSION:
                 raise TrackFileError(
-                    f"{path}: was written by a newer version of Mien. Update the add-on."
+                    rpt(
+                        "{path}: was written by a newer version of Mien. Update the add-on.",
+                        path=path,
+                    )
                 )
             arrays = {name: file[name] for name in _TRACK_FIELDS}
             # Older files lack these.
             arrays |= {name: file[name] for name in _LATER_FIELDS if name in file.files}
             return _shot_of(arrays)
     except FileNotFoundError:
-        raise TrackFileError(f"{path}: there is no such file.") from None
+        raise TrackFileError(rpt("{path}: there is no such file.", path=path)) from None
     except TrackFileError:
         raise
     except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
         raise TrackFileError(
-            f"{path}: is damaged, or not a track that Mien has written."
+            rpt("{path}: is damaged, or not a track that Mien has written.", path=path)
         ) from error
 
 

@@ -7,6 +7,8 @@ import textwrap
 
 import bpy
 
+from .translations import iface
+
 
 def draw_text(
     layout: bpy.types.UILayout,
@@ -15,10 +17,11 @@ def draw_text(
     icon: str = "NONE",
     width: int = 0,
 ) -> None:
-    """Draw a text of any length, in lines that fit the region.
+    """Draw a text of any length in Blender's language, in lines that fit the region.
 
     width: pixels at scale 1 to fit instead, as a dialog has.
     """
+    text = iface(text)
     scale = max(context.preferences.system.ui_scale, 0.5)
     if width:
         width = int(width * scale)
@@ -30,4 +33,5 @@ def draw_text(
     column = layout.column(align=True)
     for number, line in enumerate(textwrap.wrap(text, letters) or [""]):
         first = number == 0
-        column.label(text=line, icon=icon if first else ("BLANK1" if icon != "NONE" else "NONE"))
+        shown = icon if first else ("BLANK1" if icon != "NONE" else "NONE")
+        column.label(text=line, icon=shown, translate=False)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from typing import Any, Protocol
 
 import bpy
@@ -15,6 +16,7 @@ from .runtime import ensure_backend, preferences, runtime
 from .scene.build import Changes, Gone, SceneUpdate
 from .scene.footage import index_to_frame, is_shown_rotated
 from .shot import Shot
+from .translations import iface, rpt
 
 WORK_S = 0.010
 """Time that one look may spend on the scene, give or take one piece of an update."""
@@ -117,14 +119,19 @@ class TrackRun:
         """What it does at the moment, and the scene's frame that it is at."""
         if self.phase == "queued":
             ahead = self.client.queue_position
-            return f"Waiting for {ahead} other job{'s'[: ahead != 1]}" if ahead else "Waiting"
+            if not ahead:
+                return iface("Waiting")
+            if ahead == 1:
+                return iface("Waiting for 1 other job")
+            return iface("Waiting for {count} other jobs", count=ahead)
         progress = self.client.receiver.progress
         if self.phase == "running" and progress is not None:
-            stage = STAGES.get(progress.stage, progress.stage.capitalize())
+            stage = iface(STAGES.get(progress.stage, progress.stage.capitalize()))
             if progress.frame_index is not None:
-                return f"{stage}, frame {progress.frame_index + self.offset}"
+                frame = progress.frame_index + self.offset
+                return iface("{stage}, frame {frame}", stage=stage, frame=frame)
             return stage
-        return PHASES[self.phase]
+        return iface(PHASES[self.phase])
 
     def step(self, budget_s: float = 0.006, work_s: float = WORK_S) -> bool:
         """Take what has arrived, for up to budget_s, show it for up to work_s.
@@ -143,6 +150,11 @@ class TrackRun:
         except Gone:
             # The artist has undone or removed it: all of it is made again.
             self._update, self._shown = None, NOTHING
+        except Exception as error:
+            # Whatever stands in the way in the scene: it is said, and the next run can start.
+            traceback.print_exc()
+            self.close()
+            self.problem = Problem("scene", f"The scene could not be changed: {error}")
         return self.is_finished
 
     def cancel(self) -> None:
@@ -247,7 +259,7 @@ class TrackRun:
             if update.collection is not None:
                 remember_source(update.collection, clip, shot, job=self.client.job_id)
             if is_shown_rotated(clip, shot.image_size):
-                self.warning = (
+                self.warning = rpt(
                     "This Blender ignores the clip's rotation, so the background lies on its side. "
                     "Use Blender 4.5 or newer, or convert the clip."
                 )
@@ -261,10 +273,12 @@ def _summary(shot: Shot) -> str:
     """Say how well it went."""
     found = shot.motion.found
     lost = int((~found).sum())
-    text = f"Done: {len(found)} frames."
-    if lost:
-        text += f" No face was found in {lost}; the head is carried over there."
-    return text
+    done = rpt("Done: {count} frames.", count=len(found))
+    if not lost:
+        return done
+    return f"{done} " + rpt(
+        "No face was found in {lost}; the head is carried over there.", lost=lost
+    )
 
 
 STAGES = {

@@ -17,6 +17,7 @@ from ..backend_process import (
     remove_environment,
 )
 from ..child_process import LineReader
+from ..translations import iface, rpt
 from .progress import InstallProgress
 from .sizes import Compute, install_size
 
@@ -44,18 +45,27 @@ def why_not(platform_name: str = sys.platform, machine: str = "") -> str:
 def wheels_in(folder: Path) -> int:
     """Return how many wheels a folder of offline packages holds. Raises `BackendError`."""
     if not folder.is_dir():
-        raise BackendError(f"There is no folder {folder}: choose the one with the wheels.")
+        raise BackendError(
+            rpt("There is no folder {folder}: choose the one with the wheels.", folder=folder)
+        )
     count = sum(1 for _ in folder.glob("*.whl"))
     if not count:
         raise BackendError(
-            f"The folder {folder} holds no wheels (.whl files). Fill it with pip download on "
-            "another computer of the same kind, as the manual says."
+            rpt(
+                "The folder {folder} holds no wheels (.whl files). Fill it with pip "
+                "download on another computer of the same kind, as the manual says.",
+                folder=folder,
+            )
         )
     return count
 
 
+MAKING = "Making an environment"
 DOWNLOADING = "Downloading and installing"
 """Title of the step that takes almost all of the time."""
+CHECKING = "Checking it"
+TITLES = (MAKING, DOWNLOADING, CHECKING)
+"""All titles, in order."""
 SPAN = {1: (0.0, 0.03), 2: (0.03, 0.96), 3: (0.96, 1.0)}
 """Share of the bar at the start and the end of each step."""
 
@@ -89,9 +99,9 @@ class InstallPlan:
         check = [python, "-m", "backend", "--help"]
         wheel = f"{self.wheel}[cpu]" if self.is_fast else str(self.wheel)
         return [
-            ("Making an environment", make),
+            (MAKING, make),
             (DOWNLOADING, [*install, wheel]),
-            ("Checking it", check),
+            (CHECKING, check),
         ]
 
     @property
@@ -141,7 +151,7 @@ class Installation:
     @property
     def status(self) -> str:
         """What it does at the moment, with figures where there are any."""
-        return self._pip.status if self.title == DOWNLOADING else self.title
+        return self._pip.status if self.title == DOWNLOADING else iface(self.title)
 
     def poll(self) -> bool:
         """Go on; returns whether there is something new to show."""
@@ -172,11 +182,11 @@ class Installation:
         if self._reader is not None:
             self._reader.stop(heeds_input=False)
             self._reader = None
-        self._end("Cancelled.")
+        self._end(rpt("Cancelled."))
         try:
             remove_environment(self.plan.directory)
         except BackendError as error:
-            self._end(f"Cancelled. {error}")
+            self._end(rpt("Cancelled.") + f" {error}")
 
     def _next(self) -> bool:
         if not self._steps:
@@ -192,8 +202,8 @@ class Installation:
                 environment = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.plan.temporary))
             self._reader = LineReader(command, environment)
         except OSError as error:
-            advice = "Choose another Python, from 3.11 to 3.13."
-            self._end(f"{command[0]} cannot be started: {error}. {advice}")
+            started = rpt("{program} cannot be started: {error}.", program=command[0], error=error)
+            self._end(started + " " + rpt("Choose another Python, from 3.11 to 3.13."))
         return True
 
     def _end(self, error: str | None) -> None:
@@ -223,8 +233,13 @@ def _readable_failure(title: str, status: int, lines: list[str]) -> str:
     text = "\n".join(lines[-60:])
     for sign, advice in _FAILURES:
         if sign in text:
-            return f"{title} failed. {advice}"
+            return rpt("{title} failed.", title=rpt(title)) + f" {rpt(advice)}"
     last = next((x for x in reversed(lines) if x.startswith(("ERROR", "Error"))), "")
-    last = last or (lines[-1] if lines else "it printed nothing")
-    advice = "Try again; if it fails again, Copy Report has all that was printed."
-    return f"{title} failed ({status}): {last.rstrip('.')}. {advice}"
+    last = last or (lines[-1] if lines else rpt("it printed nothing"))
+    return rpt(
+        "{title} failed ({status}): {last}. Try again; if it fails again, Copy Report has all that "
+        "was printed.",
+        title=rpt(title),
+        status=status,
+        last=last.rstrip("."),
+    )

@@ -10,6 +10,7 @@ from ..backend_process import BackendError
 from ..runtime import preferences, runtime
 from ..scene.datablocks import find_object
 from ..shared.connection import default_state_directory
+from ..translations import rpt, tip
 from .facts import backend_wheel, covering_objects, full_report, has_backend
 from .report import is_loopback
 from .sample import unpack_sample
@@ -48,17 +49,23 @@ class MIEN_OT_try_it(bpy.types.Operator):
         cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties
     ) -> str:
         """Say what this button does."""
-        how = "quickly, without a texture" if properties.quality == "preview" else "in full"
-        return f"Track the sample, 60 frames of a rendered face, {how}; not in a scene of yours"
+        if properties.quality == "preview":
+            return tip(
+                "Track the sample, 60 frames of a rendered face, quickly, without a texture; not "
+                "in a scene of yours"
+            )
+        return tip(
+            "Track the sample, 60 frames of a rendered face, in full; not in a scene of yours"
+        )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Not while something is tracked."""
         if runtime.run is not None and not runtime.run.is_finished:
-            cls.poll_message_set("Mien is tracking: wait for its end, or cancel it")
+            cls.poll_message_set(tip("Mien is tracking: wait for its end, or cancel it"))
             return False
         if not has_backend(context):
-            cls.poll_message_set("Install the backend first, with the button above")
+            cls.poll_message_set(tip("Install the backend first, with the button above"))
             return False
         return True
 
@@ -157,7 +164,9 @@ else can be seen from there"""
         for item in objects:
             item.hide_set(True)
             item.hide_render = True
-        self.report({"INFO"}, f"Hidden: {', '.join(item.name for item in objects)}")
+        self.report(
+            {"INFO"}, rpt("Hidden: {names}", names=", ".join(item.name for item in objects))
+        )
         return {"FINISHED"}
 
 
@@ -172,7 +181,10 @@ backend's last lines; no tokens, and no names of your files and folders"""
         """Copy it."""
         text = full_report(context)
         context.window_manager.clipboard = text
-        self.report({"INFO"}, f"The report is on the clipboard: {len(text.splitlines())} lines")
+        self.report(
+            {"INFO"},
+            rpt("The report is on the clipboard: {count} lines", count=len(text.splitlines())),
+        )
         return {"FINISHED"}
 
 

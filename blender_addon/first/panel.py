@@ -9,6 +9,7 @@ from .. import backend_process
 from ..backend_process import BackendError
 from ..runtime import preferences, runtime
 from ..text import draw_text
+from ..translations import iface
 from .facts import covering_objects, is_outdated, known_device
 
 BACKEND_CODES = ("no_backend", "unauthorised", "missing_weights", "protocol")
@@ -21,7 +22,9 @@ def draw_installation(layout: bpy.types.UILayout, context: bpy.types.Context) ->
     installation = runtime.installation
     if installation is None or installation.is_finished:
         return False
-    step = f"Step {max(installation.step, 1)} of {installation.n_steps}"
+    step = iface(
+        "Step {step} of {count}", step=max(installation.step, 1), count=installation.n_steps
+    )
     layout.progress(factor=installation.fraction, text=f"{installation.fraction:.0%}")
     draw_text(layout, f"{step}: {installation.status}", context)
     layout.operator("mien.cancel_install", icon="CANCEL")
@@ -109,5 +112,10 @@ def draw_covering(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     if objects:
         box = layout.box()
         names = ", ".join(item.name for item in objects[:3])
-        draw_text(box, f"The camera is inside of {names}, which hides the clip.", context, "INFO")
+        draw_text(
+            box,
+            iface("The camera is inside of {names}, which hides the clip.", names=names),
+            context,
+            "INFO",
+        )
         box.operator("mien.hide_in_front", text="Hide It", icon="HIDE_ON")

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..translations import iface
+
 DOWNLOAD = re.compile(
     r"^\s*(?:Downloading|Using cached) (?P<name>\S+) \((?P<size>[\d.]+) (?P<unit>bytes|kB|MB|GB)\)"
 )
@@ -77,13 +79,22 @@ class InstallProgress:
     def status(self) -> str:
         """What is being done, with figures."""
         if self._names:
-            return f"Unpacking, {self.installed} of {len(self._names)} packages"
+            return iface(
+                "Unpacking, {done} of {count} packages",
+                done=self.installed,
+                count=len(self._names),
+            )
         if not self._file:
-            return "Looking up packages"
+            return iface("Looking up packages")
         name = self._file.split("-")[0]
         arrived = self.downloaded_mb
         total = max(self.total_mb, self._before_mb + self._file_mb)
-        return f"Downloading {name}, {arrived:.0f} of about {total:.0f} MB"
+        return iface(
+            "Downloading {name}, {arrived:.0f} of about {total:.0f} MB",
+            name=name,
+            arrived=arrived,
+            total=total,
+        )
 
     def _arrived_mb(self) -> float:
         """Megabytes of the current file so far."""

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from ..backend_process import BackendError
+from ..translations import rpt
 
 MEMBER = "backend/samples/performance.mp4"
 """The sample in the wheel: a face that Mien's own renderer made."""
@@ -30,7 +31,11 @@ def unpack_sample(wheel: Path, folder: Path) -> Path:
             os.replace(temporary, target)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise BackendError(
-            f"The sample clip cannot be unpacked to {folder} ({error}): install the released zip "
-            "again, or choose a clip of your own."
+            rpt(
+                "The sample clip cannot be unpacked to {folder} ({error}): install the "
+                "released zip again, or choose a clip of your own.",
+                folder=folder,
+                error=error,
+            )
         ) from error
     return target

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from ..translations import iface, rpt
+
 Compute: TypeAlias = Literal["cpu", "cuda"]
 
 
@@ -48,11 +50,17 @@ def install_size(compute: Compute, platform: str = sys.platform) -> InstallSize:
 
 def size_text(size: InstallSize, is_offline: bool = False) -> str:
     """Say it in words."""
-    about = "About" if size.is_measured else "Estimated:"
-    disk = f"{_gigabytes(size.disk_mb)} on disk"
+    about = iface("About") if size.is_measured else iface("Estimated:")
+    disk = _gigabytes(size.disk_mb)
     if is_offline:
-        return f"{about} {disk}."
-    return f"{about} {_gigabytes(size.download_mb)} to download, {disk}."
+        return iface("{about} {disk} on disk.", about=about, disk=disk)
+    download = _gigabytes(size.download_mb)
+    return iface(
+        "{about} {download} to download, {disk} on disk.",
+        about=about,
+        download=download,
+        disk=disk,
+    )
 
 
 def lack_of_space(size: InstallSize, directory: Path, is_offline: bool = False) -> str:
@@ -64,9 +72,10 @@ def lack_of_space(size: InstallSize, directory: Path, is_offline: bool = False) 
     needed_mb = size.disk_mb if is_offline else size.needed_mb
     if free_mb >= needed_mb:
         return ""
-    return (
-        f"This disk has {_gigabytes(free_mb)} left, and installing takes {_gigabytes(needed_mb)} "
-        "for a while: make room first."
+    return rpt(
+        "This disk has {free} left, and installing takes {needed} for a while: make room first.",
+        free=_gigabytes(free_mb),
+        needed=_gigabytes(needed_mb),
     )
 
 

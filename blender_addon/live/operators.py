@@ -12,6 +12,7 @@ from .. import backend_process
 from ..backend_process import BackendError
 from ..runtime import preferences, redraw
 from ..shot import HeadModel
+from ..translations import iface, rpt
 from .drive import apply_pose, build_head, write_recording
 from .stream import LiveStream
 
@@ -42,13 +43,14 @@ class LiveRun:
         """How it goes, for a person."""
         stream = self.stream
         if not stream.frames:
-            return "Opening the camera…"
-        kept = f", {len(stream.recorded)} recorded" if self.is_recording else ""
-        face = "" if stream.is_found else ", no face"
-        return (
-            f"{stream.frames} frames{face}, {stream.latency_ms:.0f} ms behind, "
-            f"{stream.dropped} dropped{kept}"
-        )
+            return iface("Opening the camera…")
+        count = iface("{count} frames", count=stream.frames)
+        face = [] if stream.is_found else [iface("no face")]
+        behind = iface("{time:.0f} ms behind", time=stream.latency_ms)
+        dropped = iface("{count} dropped", count=stream.dropped)
+        recorded = len(stream.recorded)
+        kept = [iface("{count} recorded", count=recorded)] if self.is_recording else []
+        return ", ".join((count, *face, behind, dropped, *kept))
 
     def step(self) -> bool:
         """Carry what has come into the scene; returns whether the run has ended."""
@@ -136,7 +138,9 @@ def start_live(context: bpy.types.Context) -> LiveRun:
     try:
         stream = LiveStream(command, str(path) if path.is_file() else source, arguments)
     except OSError as error:
-        raise BackendError(f"{command[0]} cannot be started: {error}.") from error
+        raise BackendError(
+            rpt("{program} cannot be started: {error}.", program=command[0], error=error)
+        ) from error
     _runs[:] = [LiveRun(scene, stream)]
     return _runs[0]
 
@@ -187,7 +191,7 @@ class MIEN_OT_live_stop(bpy.types.Operator):
             return {"CANCELLED"}
         frames = run.finish()
         if frames:
-            self.report({"INFO"}, f"{frames} frames recorded")
+            self.report({"INFO"}, rpt("{frames} frames recorded", frames=frames))
         return {"FINISHED"}
 
 
@@ -208,7 +212,7 @@ class MIEN_OT_live_record(bpy.types.Operator):
             run.record()
             return {"FINISHED"}
         frames = run.end_recording()
-        self.report({"INFO"}, f"{frames} frames recorded")
+        self.report({"INFO"}, rpt("{frames} frames recorded", frames=frames))
         # Curves of the recording would hold what is set live.
         run.finish()
         return {"FINISHED"}

@@ -21,6 +21,7 @@ import numpy as np
 from ..child_process import LineReader
 from ..shared.conventions import intrinsics
 from ..shot import HeadModel, Motion, Shot
+from ..translations import rpt
 
 FORMAT = 1
 """Newest format of lines that this version reads."""
@@ -86,7 +87,7 @@ class LiveStream:
         while self._reader.lines:
             self._take(self._reader.lines.popleft())
         if status is not None:
-            said = " ".join(self._said[-2:]) or f"The backend ended ({status})."
+            said = " ".join(self._said[-2:]) or rpt("The backend ended ({status}).", status=status)
             self._end(self._refusal or ("" if status == 0 else said))
         return self.frames > before
 

@@ -19,6 +19,7 @@ from ..runtime import ensure_backend, preferences, redraw, runtime, stop_backend
 from ..shared.messages import DiagnosticJob
 from ..shot import ShotReceiver
 from ..text import draw_text
+from ..translations import iface
 
 POLL_S = 0.25
 DIALOG_WIDTH = 460
@@ -103,14 +104,14 @@ class MIEN_OT_install_backend(bpy.types.Operator):
         offline = preferences(context).wheel_folder
         card = graphics_card()
         if card:
-            text = f"Blender draws with: {card}"
+            text = iface("Blender draws with: {card}", card=card)
             draw_text(layout, text, context, icon="INFO", width=DIALOG_WIDTH)
         if sys.platform != "darwin":
             layout.prop(self, "compute", expand=True)
         size, folder = install_size(self.compute), backend_process.environment_directory()
         lines = [
             size_text(size, bool(offline)),
-            f"From the folder {offline}."
+            iface("From the folder {offline}.", offline=offline)
             if offline
             else "From the Python Package Index (pypi.org) and pytorch.org.",
             f"To {folder}",

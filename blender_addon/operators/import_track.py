@@ -11,8 +11,9 @@ from bpy_extras.io_utils import ImportHelper
 
 from ..refine.job import remember_source
 from ..scene.build import update_scene
+from ..scene.datablocks import check_editable
 from ..scene.footage import is_shown_rotated
-from ..shot import TrackFileError, read_track
+from ..shot import read_track
 
 
 class MIEN_OT_import_track(bpy.types.Operator, ImportHelper):
@@ -39,11 +40,12 @@ class MIEN_OT_import_track(bpy.types.Operator, ImportHelper):
         """Read the file and build or update the scene."""
         settings = context.scene.mien
         try:
+            check_editable(settings.collection)
             shot = read_track(bpy.path.abspath(self.filepath))
             if self.clip_path:
                 path = bpy.path.abspath(self.clip_path)
                 settings.clip = bpy.data.movieclips.load(path, check_existing=True)
-        except (TrackFileError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         settings.collection = update_scene(

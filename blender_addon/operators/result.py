@@ -10,10 +10,11 @@ import bpy
 from bpy.props import FloatProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from ..scene.datablocks import find_object
+from ..scene.datablocks import LOCKED, find_object, is_locked
 from ..scene.light import has_lighting, use_lighting
 from ..scene.material import set_sequence
 from ..scene.visibility import SEEN, update_seen_group
+from ..translations import rpt
 
 
 def _head(context: bpy.types.Context) -> bpy.types.Object | None:
@@ -32,7 +33,10 @@ class MIEN_OT_load_sequence(bpy.types.Operator, ImportHelper):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Only where there is a head."""
+        """Only where there is a head of this file."""
+        if is_locked(context.scene.mien.collection):
+            cls.poll_message_set(LOCKED)
+            return False
         return _head(context) is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -40,7 +44,10 @@ class MIEN_OT_load_sequence(bpy.types.Operator, ImportHelper):
         path = Path(bpy.path.abspath(self.filepath))
         match = re.fullmatch(r"(.*?)(\d+)(\.\w+)", path.name)
         if match is None or not path.is_file():
-            self.report({"ERROR"}, f"{path}: choose a file with a number, such as texture.0001.png")
+            self.report(
+                {"ERROR"},
+                rpt("{path}: choose a file with a number, such as texture.0001.png", path=path),
+            )
             return {"CANCELLED"}
         stem, digits, suffix = match.groups()
         first, count = int(digits), 1
@@ -49,7 +56,15 @@ class MIEN_OT_load_sequence(bpy.types.Operator, ImportHelper):
         if not set_sequence(_head(context), str(path), first, count):
             self.report({"ERROR"}, "The head has a material of its own: load the images into it")
             return {"CANCELLED"}
-        self.report({"INFO"}, f"{count} textures, frames {first} to {first + count - 1}")
+        self.report(
+            {"INFO"},
+            rpt(
+                "{count} textures, frames {first} to {last}",
+                count=count,
+                first=first,
+                last=first + count - 1,
+            ),
+        )
         return {"FINISHED"}
 
 
@@ -71,14 +86,17 @@ class MIEN_OT_seen_group(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Only where the visibility is known."""
+        """Only where the visibility is known, and the head is of this file."""
+        if is_locked(context.scene.mien.collection):
+            cls.poll_message_set(LOCKED)
+            return False
         head = _head(context)
         return head is not None and SEEN in head.data.attributes
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Fill the group again."""
         count = update_seen_group(_head(context), self.percent)
-        self.report({"INFO"}, f"{count} vertices")
+        self.report({"INFO"}, rpt("{count} vertices", count=count))
         return {"FINISHED"}
 
 

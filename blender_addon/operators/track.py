@@ -16,6 +16,7 @@ from ..rig_list import first_focal_px, rig_cameras
 from ..runtime import ensure_backend, preferences, redraw, runtime
 from ..scene import images
 from ..scene.camera import clip_focal_px
+from ..scene.datablocks import check_editable
 from ..scene.footage import (
     clip_rate,
     clip_size,
@@ -26,6 +27,7 @@ from ..shared.conventions import focal_mm_to_px
 from ..shared.messages import Lens, TrackJob
 from ..shot import ShotReceiver
 from ..track_run import TrackRun
+from ..translations import rpt, tip
 
 POLL_S = 0.02
 """Time between two looks at what has arrived."""
@@ -49,7 +51,11 @@ def track_job(settings: Any, person: Any = None) -> TrackJob:
         if end < start:
             raise ValueError("The frame range ends before it starts.")
         if end < 0:
-            raise ValueError(f"The frame range ends before the clip starts, at frame {offset}.")
+            raise ValueError(
+                rpt(
+                    "The frame range ends before the clip starts, at frame {offset}.", offset=offset
+                )
+            )
         start = max(start, 0)
     size = clip_size(clip)
     focal_px = None
@@ -93,8 +99,11 @@ def _lens(settings: Any, clip: bpy.types.MovieClip) -> Lens:
     others = _OTHER_LENSES.get(model, ())
     if any(getattr(camera, name, 0.0) for name in others):
         raise ValueError(
-            f"The clip's lens has the distortion model {model.capitalize()}: choose Polynomial in "
-            "the Movie Clip Editor, and solve the lens again."
+            rpt(
+                "The clip's lens has the distortion model {model}: choose Polynomial in "
+                "the Movie Clip Editor, and solve the lens again.",
+                model=model.capitalize(),
+            )
         )
     is_bent = model == "POLYNOMIAL"
     distortion = (camera.k1, camera.k2, camera.k3) if is_bent else (0.0, 0.0, 0.0)
@@ -113,6 +122,7 @@ def start_run(context: bpy.types.Context, job_id: str = "") -> TrackRun:
     if runtime.run is not None and not runtime.run.is_finished:
         raise ValueError("Mien is tracking already.")
     scene = context.scene
+    check_editable(scene.mien.collection)
     job = track_job(scene.mien)
     endpoint = ensure_backend(preferences(context))
     clip = scene.mien.clip
@@ -143,7 +153,7 @@ class MIEN_OT_track(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a clip, and one run at a time."""
         if context.scene.mien.clip is None:
-            cls.poll_message_set("Choose a clip first")
+            cls.poll_message_set(tip("Choose a clip first"))
             return False
         return runtime.run is None or runtime.run.is_finished
 

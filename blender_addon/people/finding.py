@@ -13,6 +13,7 @@ from ..client import JobClient
 from ..runtime import ensure_backend, preferences
 from ..scene.footage import clip_source
 from ..shared.messages import PeopleJob
+from ..translations import iface
 from .receiver import Box, FoundPerson, PeopleReceiver, is_same
 
 SAMPLES = 16
@@ -64,6 +65,6 @@ def add_person(
 def _free_name(people: Any) -> str:
     taken = {person.name for person in people.items}
     number = 1
-    while f"Person {number}" in taken:
+    while iface("Person {number}", number=number) in taken:
         number += 1
-    return f"Person {number}"
+    return iface("Person {number}", number=number)

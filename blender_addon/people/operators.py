@@ -13,6 +13,7 @@ from ..backend_process import BackendError
 from ..client import JobClient
 from ..runtime import redraw
 from ..scene.footage import index_to_frame
+from ..translations import iface, rpt, tip
 from .finding import add_person, ask
 
 POLL_S = 0.05
@@ -39,7 +40,7 @@ class MIEN_OT_find_people(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a clip."""
         if context.scene.mien.clip is None:
-            cls.poll_message_set("Choose a clip first")
+            cls.poll_message_set(tip("Choose a clip first"))
             return False
         return True
 
@@ -62,7 +63,9 @@ class MIEN_OT_find_people(bpy.types.Operator):
         self._client.poll()
         progress = self._client.receiver.progress
         share = 0 if progress is None else round(100 * progress.fraction)
-        context.workspace.status_text_set(f"Looking for people, {share} %    Esc: Stop")
+        context.workspace.status_text_set(
+            iface("Looking for people, {share} %    Esc: Stop", share=share)
+        )
         return self._end(context) if self._client.is_finished else {"PASS_THROUGH"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -117,7 +120,7 @@ class MIEN_OT_find_people(bpy.types.Operator):
             add_person(context.scene, context.scene.mien.clip, person, seen)
         context.scene.mien_people.index = 0
         redraw()
-        self.report({"INFO"}, f"{len(found.people)} found")
+        self.report({"INFO"}, rpt("{count} found", count=len(found.people)))
         return {"FINISHED"}
 
 
@@ -147,7 +150,7 @@ class MIEN_OT_track_people(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only where somebody was picked."""
         if not context.scene.mien_people.items:
-            cls.poll_message_set("Find people, or pick one on the frame, first")
+            cls.poll_message_set(tip("Find people, or pick one on the frame, first"))
             return False
         return True
 

@@ -7,6 +7,7 @@ import bpy
 
 from ..scene.footage import index_to_frame
 from ..text import draw_text
+from ..translations import iface
 
 
 class MIEN_UL_people(bpy.types.UIList):
@@ -17,7 +18,9 @@ class MIEN_UL_people(bpy.types.UIList):
         row = layout.row(align=True)
         icon = "USER" if item.collection is None else "CHECKMARK"
         row.prop(item, "name", text="", emboss=False, icon=icon)
-        row.label(text=item.seen or f"frame {item.frame + index_to_frame(item.clip)}")
+        row.label(
+            text=item.seen or iface("frame {number}", number=item.frame + index_to_frame(item.clip))
+        )
 
 
 class _PeoplePanel:

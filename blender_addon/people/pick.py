@@ -14,6 +14,7 @@ from ..backend_process import BackendError
 from ..client import JobClient
 from ..runtime import redraw
 from ..scene.footage import clip_size, index_to_frame
+from ..translations import iface, rpt, tip
 from .finding import add_person, ask
 from .receiver import Box, FoundPerson, hit
 
@@ -66,7 +67,7 @@ class MIEN_OT_pick_person(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a clip: the editor's own, or the panel's."""
         if _clip(context) is None:
-            cls.poll_message_set("Choose a clip first")
+            cls.poll_message_set(tip("Choose a clip first"))
             return False
         return True
 
@@ -121,7 +122,7 @@ class MIEN_OT_pick_person(bpy.types.Operator):
         """For scripts: whoever is at X, Y in a frame."""
         offset = index_to_frame(_clip(context))
         if self.frame < offset:
-            self.report({"ERROR"}, f"The clip starts at frame {offset}")
+            self.report({"ERROR"}, rpt("The clip starts at frame {offset}", offset=offset))
             return {"CANCELLED"}
         self._take(context, self.frame - offset, self.x, self.y)
         return {"FINISHED"}
@@ -151,14 +152,17 @@ class MIEN_OT_pick_person(bpy.types.Operator):
         if context.scene.mien.clip is None:
             context.scene.mien.clip = clip
         person = add_person(context.scene, clip, found)
-        self.report({"INFO"}, f"{person.name}, frame {number + index_to_frame(clip)}")
+        self.report(
+            {"INFO"},
+            rpt("{name}, frame {frame}", name=person.name, frame=number + index_to_frame(clip)),
+        )
         redraw()
 
     def _tell(self, context: bpy.types.Context) -> None:
         client = self._client
         assert client is not None
         if client.problem is not None:
-            text = f"{client.problem.message}    Click on a face"
+            text = iface("{message}    Click on a face", message=client.problem.message)
         elif client.is_finished:
             text = "Click on a face    Esc: Stop"
         else:

@@ -14,6 +14,7 @@ from ..operators.track import track_job
 from ..runtime import redraw
 from ..scene.footage import index_to_frame
 from ..shared.messages import new_job_id
+from ..translations import tip
 from . import runner
 from .properties import ENDED
 from .snapshot import describe_job, job_to_text
@@ -121,7 +122,7 @@ class MIEN_OT_queue_start(bpy.types.Operator):
         """Only where something waits."""
         items = context.scene.mien_queue.items
         if not any(item.state not in ENDED for item in items):
-            cls.poll_message_set("Nothing waits in the queue")
+            cls.poll_message_set(tip("Nothing waits in the queue"))
             return False
         return True
 

@@ -17,6 +17,7 @@ from bpy.app.handlers import persistent
 from ..backend_process import BackendError
 from ..client import JobClient
 from ..runtime import ensure_backend, preferences, redraw
+from ..scene.datablocks import check_editable
 from ..scene.footage import clip_rate, clip_size
 from ..shared.messages import new_job_id
 from ..shot import ShotReceiver
@@ -146,6 +147,7 @@ class QueueRunner:
             raise ValueError(
                 "Its clip is not in this file any more: open the clip and add it again."
             )
+        check_editable(item.collection)
         job = job_from_text(item.job)
         endpoint = ensure_backend(preferences())
         item.job_id = item.job_id or new_job_id()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from ..shared.messages import TrackJob
+from ..translations import iface, rpt
 
 
 def job_to_text(job: TrackJob) -> str:
@@ -23,16 +24,21 @@ def job_from_text(text: str) -> TrackJob:
         return msgspec.json.decode(text.encode(), type=TrackJob)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(
-            f"This entry of the queue cannot be read ({error}): remove it and add it again."
+            rpt(
+                "This entry of the queue cannot be read ({error}): remove it and add it again.",
+                error=error,
+            )
         ) from error
 
 
 def describe_job(job: TrackJob, offset: int) -> str:
     """Say what of a job matters in a list. offset: of the clip's frames to the scene's."""
     if job.start is None and job.end is None:
-        frames = "all frames"
+        frames = iface("all frames")
     elif job.end is None:
-        frames = f"frames {(job.start or 0) + offset} to the end"
+        frames = iface("frames {start} to the end", start=(job.start or 0) + offset)
     else:
-        frames = f"frames {(job.start or 0) + offset} to {job.end + offset}"
-    return f"{frames}, {job.quality}"
+        start, end = (job.start or 0) + offset, job.end + offset
+        frames = iface("frames {start} to {end}", start=start, end=end)
+    quality = iface("preview") if job.quality == "preview" else iface("final")
+    return f"{frames}, {quality}"

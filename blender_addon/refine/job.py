@@ -15,6 +15,7 @@ from ..scene.footage import index_to_frame
 from ..shared.conventions import focal_mm_to_px
 from ..shared.messages import ExpressionLimit, PinnedPoint, RefineJob, ShotConstraints
 from ..shot import Shot
+from ..translations import rpt
 
 Scope = Literal["near", "whole"]
 
@@ -28,13 +29,26 @@ def constraints_of(refine: Any) -> ShotConstraints:
 
     def index(frame: int, what: str) -> int:
         if frame < offset:
-            raise ValueError(f"{what} frame {frame}: the clip starts at frame {offset}.")
+            raise ValueError(
+                rpt(
+                    "{what} frame {frame}: the clip starts at frame {offset}.",
+                    what=what,
+                    frame=frame,
+                    offset=offset,
+                )
+            )
         return frame - offset
 
     ranges = []
     for frames in refine.ignored:
         if frames.end < frames.start:
-            raise ValueError(f"Ignored frames {frames.start} to {frames.end} end before they start")
+            raise ValueError(
+                rpt(
+                    "Ignored frames {start} to {end} end before they start",
+                    start=frames.start,
+                    end=frames.end,
+                )
+            )
         if frames.end >= offset:
             ranges.append((max(frames.start - offset, 0), frames.end - offset))
     limits = []
@@ -43,13 +57,20 @@ def constraints_of(refine: Any) -> ShotConstraints:
         if not (limit.lock or limit.use):
             continue
         if high < low:
-            raise ValueError(f"{limit.name} is limited to {low:g} at least and {high:g} at most.")
+            raise ValueError(
+                rpt(
+                    "{name} is limited to {low:g} at least and {high:g} at most.",
+                    name=limit.name,
+                    low=low,
+                    high=high,
+                )
+            )
         limits.append(ExpressionLimit(name=limit.name, low=round(low, 5), high=round(high, 5)))
-    neutrals = sorted({index(n.start, "The neutral") for n in refine.neutrals})
+    neutrals = sorted({index(n.start, rpt("The neutral")) for n in refine.neutrals})
     return ShotConstraints(
         pins=[
             PinnedPoint(
-                frame=index(pin.frame, f"A pin of {pin.title} on"),
+                frame=index(pin.frame, rpt("A pin of {landmark} on", landmark=pin.title)),
                 point=pin.landmark,
                 # Two digits: all pins travel in one header.
                 x=round(pin.x, 2),

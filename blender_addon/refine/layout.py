@@ -11,24 +11,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..translations import iface
+
 FILE = Path(__file__).with_name("landmarks.json")
 """Written by scripts/addon_landmarks.py."""
 
 FEW = 68
 """The first ones of the layout, which have names: iBUG's."""
 
-_PARTS = (
-    (17, "Jaw"),
-    (22, "Right Brow"),
-    (27, "Left Brow"),
-    (31, "Nose"),
-    (36, "Nostrils"),
-    (42, "Right Eye"),
-    (48, "Left Eye"),
-    (60, "Outer Lip"),
-    (68, "Inner Lip"),
-)
-"""Number after the last landmark of a part, and its name; left and right are the person's own."""
+_ENDS = (17, 22, 27, 31, 36, 42, 48, 60, 68)
+"""Number after the last landmark of each part."""
+
+_NAMES = (
+    "Jaw", "Right Brow", "Left Brow", "Nose", "Nostrils", "Right Eye", "Left Eye", "Outer Lip",
+    "Inner Lip",
+)  # fmt: skip
+"""The parts; left and right are the person's own."""
+
 
 _POINTS = {8: "Chin", 30: "Nose Tip", 27: "Nose Bridge", 36: "Right Eye, Outer Corner",
            39: "Right Eye, Inner Corner", 42: "Left Eye, Inner Corner",
@@ -76,13 +75,15 @@ def label(name: str) -> str:
     kind, _, digits = name.partition("/")
     number = int(digits) if digits.isdigit() else -1
     if kind == "vertex":
-        return f"Vertex {digits}"
+        return iface("Vertex {number}", number=digits)
     if kind != "ibug68":
-        return f"Point {digits}"
+        return iface("Point {number}", number=digits)
     if number in _POINTS:
-        return _POINTS[number]
-    part = next((text for end, text in _PARTS if 0 <= number < end), "Point")
-    return f"{part} {number}"
+        return iface(_POINTS[number])
+    place = next((n for n, end in enumerate(_ENDS) if 0 <= number < end), None)
+    if place is None:
+        return iface("Point {number}", number=digits)
+    return f"{iface(_NAMES[place])} {number}"
 
 
 def is_name(name: str) -> bool:

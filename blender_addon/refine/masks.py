@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 
 from ..png import encode_png
+from ..translations import rpt
 from .raster import MaskLayer, draw, flatten
 
 LONGER_SIDE = 1024
@@ -64,8 +65,11 @@ class MaskPictures:
         """
         if is_parented(mask):
             raise ValueError(
-                f"{mask.name}: points that follow a track are not supported: clear their parents "
-                "and key the shape instead."
+                rpt(
+                    "{name}: points that follow a track are not supported: clear their "
+                    "parents and key the shape instead.",
+                    name=mask.name,
+                )
             )
         scale = min(1.0, LONGER_SIDE / max(size))
         self.size = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -9,6 +9,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty
 from ..runtime import redraw
 from ..scene.solve import load_solve
 from ..shared.arkit import EXPRESSION_NAMES
+from ..translations import rpt
 from .run import current_run
 from .solving import NeedsResult, Solving
 
@@ -96,7 +97,10 @@ class MIEN_OT_ignore_frames(Solving, bpy.types.Operator):
         start = self.start if given("start") else context.scene.frame_current
         end = self.end if given("end") else start
         if end < start:
-            self.report({"ERROR"}, f"Frames {start} to {end} end before they start")
+            self.report(
+                {"ERROR"},
+                rpt("Frames {start} to {end} end before they start", start=start, end=end),
+            )
             return {"CANCELLED"}
         ranges = [(f.start, f.end) for f in refine.ignored]
         ranges = without(ranges, start, end) if self.remove else merged([*ranges, (start, end)])
@@ -158,7 +162,10 @@ class MIEN_OT_neutral_frame(Solving, bpy.types.Operator):
         frame = self.frame if given else context.scene.frame_current
         refine, solve = collection.mien_refine, load_solve(collection)
         if not self.remove and (solve is None or frame not in solve.frames):
-            self.report({"ERROR"}, f"Frame {frame} is not among the frames that were tracked")
+            self.report(
+                {"ERROR"},
+                rpt("Frame {frame} is not among the frames that were tracked", frame=frame),
+            )
             return {"CANCELLED"}
         frames = {item.start for item in refine.neutrals} - {frame}
         refine.neutrals.clear()
@@ -196,7 +203,14 @@ class MIEN_OT_limit_expression(NeedsResult, bpy.types.Operator):
         refine.ensure_limits()
         limit = refine.limits[self.expression]
         if not self.clear and not self.lock and self.high < self.low:
-            self.report({"ERROR"}, f"From {self.low:g} to {self.high:g}: there is nothing between")
+            self.report(
+                {"ERROR"},
+                rpt(
+                    "From {low:g} to {high:g}: there is nothing between",
+                    low=self.low,
+                    high=self.high,
+                ),
+            )
             return {"CANCELLED"}
         limit.lock = self.lock and not self.clear
         limit.use = not self.lock and not self.clear

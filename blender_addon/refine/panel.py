@@ -9,6 +9,7 @@ import bpy
 
 from ..scene.solve import SOLVE
 from ..text import draw_text
+from ..translations import iface
 from .job import is_solved
 from .run import current_run
 
@@ -147,7 +148,7 @@ class _Frames(_Panel):
         column.label(text="Face at Rest")
         for frames in refine.neutrals:
             row = column.row(align=True)
-            row.label(text=f"Frame {frames.start}")
+            row.label(text=iface("Frame {start}", start=frames.start))
             remove = row.operator("mien.neutral_frame", text="", icon="X")
             remove.frame, remove.remove = frames.start, True
         column.operator("mien.neutral_frame", text="At Rest in Current Frame", icon="ADD")

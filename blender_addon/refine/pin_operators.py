@@ -9,6 +9,7 @@ import bpy
 from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
 
 from ..runtime import redraw
+from ..translations import iface, rpt
 from .layout import label
 from .picture import from_shown, view_of
 from .pins import can_edit, current_drag, drag_from, end_drag, pin_under, set_pin
@@ -97,7 +98,7 @@ class MIEN_OT_pin(Solving, bpy.types.Operator):
         self._offset = (pixel[0] - mouse[0], pixel[1] - mouse[1])
         drag_from(collection, name, pixel)
         context.window_manager.modal_handler_add(self)
-        text = f"{label(name)}    Drag: Pin    Esc, Right Mouse: Cancel"
+        text = iface("{landmark}    Drag: Pin    Esc, Right Mouse: Cancel", landmark=label(name))
         context.workspace.status_text_set(text)
         redraw()
         return {"RUNNING_MODAL"}
@@ -172,7 +173,14 @@ class MIEN_OT_pin_delete(Solving, bpy.types.Operator):
         """For scripts: delete it; nothing is solved."""
         refine = context.scene.mien.collection.mien_refine
         if not 0 <= self.index < len(refine.pins):
-            self.report({"ERROR"}, f"There is no pin {self.index}: there are {len(refine.pins)}")
+            self.report(
+                {"ERROR"},
+                rpt(
+                    "There is no pin {index}: there are {count}",
+                    index=self.index,
+                    count=len(refine.pins),
+                ),
+            )
             return {"CANCELLED"}
         refine.pins.remove(self.index)
         refine.active_pin = max(0, min(refine.active_pin, len(refine.pins) - 1))
@@ -226,6 +234,7 @@ class MIEN_OT_pin_jump(NeedsResult, bpy.types.Operator):
     bl_idname = "mien.pin_jump"
     bl_label = "Jump to Pin"
     bl_options = {"REGISTER", "UNDO"}
+    only_looks = True
 
     index: IntProperty(name="Pin", description="Number in the list of pins, from 0", default=-1)
     backwards: BoolProperty(

@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 
 from ..scene.solve import load_solve
+from ..translations import rpt
 from .layout import is_name, landmarks
 from .picture import landmark_pixels, shown_count, to_shown, view_of
 from .view import NEAR_PX, nearest
@@ -54,13 +55,20 @@ def set_pin(
     """Pin a landmark in a frame of the scene, or move its pin there. Raises ValueError."""
     refine, solve = collection.mien_refine, load_solve(collection)
     if not is_name(landmark):
-        raise ValueError(f'{landmark!r} is no landmark: "ibug68/30", "dense320/101", "vertex/12".')
+        raise ValueError(
+            rpt(
+                '{landmark!r} is no landmark: "ibug68/30", "dense320/101", "vertex/12".',
+                landmark=landmark,
+            )
+        )
     if solve is None or frame not in solve.frames:
-        raise ValueError(f"Frame {frame} is not among the frames that were tracked.")
+        raise ValueError(
+            rpt("Frame {frame} is not among the frames that were tracked.", frame=frame)
+        )
     number = refine.pin_at(landmark, frame, camera)
     if number is None:
         if len(refine.pins) >= MOST_PINS:
-            raise ValueError(f"There can be {MOST_PINS} pins at most.")
+            raise ValueError(rpt("There can be {most} pins at most.", most=MOST_PINS))
         number = len(refine.pins)
         pin = refine.pins.add()
         pin.landmark, pin.frame, pin.camera, pin.sigma = landmark, frame, camera, refine.pin_sigma

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from typing import Any
 
 import bpy
@@ -11,10 +12,12 @@ import bpy
 from ..client import JobClient, JobPhase, Problem
 from ..runtime import ensure_backend, preferences, runtime
 from ..scene.build import Gone
+from ..scene.datablocks import check_editable
 from ..scene.footage import index_to_frame
 from ..scene.refined import RefinedUpdate, shot_of
 from ..scene.solve import load_solve
 from ..shared.messages import RefineJob
+from ..translations import iface, rpt
 from . import warm
 from .job import Scope, as_text, refine_job
 from .receiver import RefineReceiver
@@ -76,11 +79,13 @@ class RefineRun:
         """What it does at the moment."""
         if self.phase == "queued" and self.client.queue_position:
             ahead = self.client.queue_position
-            return f"Waiting for {ahead} other job{'s'[: ahead != 1]}"
+            if ahead == 1:
+                return iface("Waiting for 1 other job")
+            return iface("Waiting for {count} other jobs", count=ahead)
         progress = self.client.receiver.progress
         if self.phase == "running" and progress is not None:
-            return STAGES.get(progress.stage, progress.stage.capitalize())
-        return PHASES[self.phase]
+            return iface(STAGES.get(progress.stage, progress.stage.capitalize()))
+        return iface(PHASES[self.phase])
 
     @property
     def outcome(self) -> str:
@@ -90,8 +95,10 @@ class RefineRun:
             return ""
         frames = len(self.client.receiver.frames)
         if not frames:
-            return "Nothing has changed near any frame."
-        return f"{frames} frame{'s'[: frames != 1]} solved in {self.shown_s:.1f} s."
+            return rpt("Nothing has changed near any frame.")
+        if frames == 1:
+            return rpt("1 frame solved in {time:.1f} s.", time=self.shown_s)
+        return rpt("{count} frames solved in {time:.1f} s.", count=frames, time=self.shown_s)
 
     def step(self, budget_s: float = 0.006, work_s: float = WORK_S) -> bool:
         """Take what has arrived and bring the scene to it; returns whether that is all."""
@@ -110,6 +117,11 @@ class RefineRun:
         except Gone:
             # The artist has removed the result meanwhile.
             self.close()
+        except Exception as error:
+            # Whatever stands in the way in the scene: it is said, and the next solve can start.
+            traceback.print_exc()
+            self.close()
+            self.problem = Problem("scene", f"The scene could not be changed: {error}")
         return self.is_finished
 
     def cancel(self) -> None:
@@ -179,6 +191,7 @@ def start(context: bpy.types.Context, scope: Scope) -> RefineRun:
     solve = load_solve(collection)
     if collection is None or solve is None:
         raise ValueError("Track a clip or import a track first.")
+    check_editable(collection)
     size = int(solve.image_size[0]), int(solve.image_size[1])
     job = refine_job(collection.mien_refine, clip, scope, size)
     stop()

@@ -10,6 +10,8 @@ import bpy
 
 from ..backend_process import BackendError
 from ..runtime import redraw
+from ..scene.datablocks import LOCKED, is_locked
+from ..translations import tip
 from .job import Scope
 from .run import POLL_S, current_run, start
 
@@ -20,11 +22,17 @@ REDRAW_S = 0.1
 class NeedsResult:
     """Works on the scene's result."""
 
+    only_looks = False
+    """Whether it leaves the result as it is."""
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """Only with a result."""
+        """Only with a result, and one of this file where it is changed."""
+        if not cls.only_looks and is_locked(context.scene.mien.collection):
+            cls.poll_message_set(LOCKED)
+            return False
         if context.scene.mien.collection is None:
-            cls.poll_message_set("Track a clip or import a track first")
+            cls.poll_message_set(tip("Track a clip or import a track first"))
             return False
         return True
 

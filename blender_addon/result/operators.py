@@ -11,26 +11,16 @@ import numpy as np
 from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ..confidence import worst_frames
+from ..refine.solving import NeedsResult
 from ..scene.datablocks import find_object
 from ..scene.exact import show_absolute, show_cache, show_keys
 from ..scene.landmarks import LANDMARKS, PREFIX, update_landmarks
 from ..scene.motion import refine
 from ..scene.solve import load_solve
+from ..translations import rpt
 from .properties import MOTION_ITEMS, SHAPE_ITEMS, held
 
 OLD = "This result was made by an older Mien: import its track, or track again, to have this"
-
-
-class _NeedsSolve:
-    """Works on the scene's result."""
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Only with a result."""
-        if context.scene.mien.collection is None:
-            cls.poll_message_set("Track a clip or import a track first")
-            return False
-        return True
 
 
 def _made_anew(operator: bpy.types.Operator, collection: bpy.types.Collection) -> set[str]:
@@ -41,7 +31,7 @@ def _made_anew(operator: bpy.types.Operator, collection: bpy.types.Collection) -
     return {"CANCELLED"}
 
 
-class MIEN_OT_smooth(_NeedsSolve, bpy.types.Operator):
+class MIEN_OT_smooth(NeedsResult, bpy.types.Operator):
     """Smooth the channels of the solve; 0 gives the solve back. Nothing is solved again"""
 
     bl_idname = "mien.smooth"
@@ -80,7 +70,7 @@ class MIEN_OT_smooth(_NeedsSolve, bpy.types.Operator):
         return _made_anew(self, collection)
 
 
-class MIEN_OT_motion(_NeedsSolve, bpy.types.Operator):
+class MIEN_OT_motion(NeedsResult, bpy.types.Operator):
     """Choose what moves: the bones, the rig as an object, or the camera before a still head"""
 
     bl_idname = "mien.motion"
@@ -97,7 +87,7 @@ class MIEN_OT_motion(_NeedsSolve, bpy.types.Operator):
         return _made_anew(self, collection)
 
 
-class MIEN_OT_shape(_NeedsSolve, bpy.types.Operator):
+class MIEN_OT_shape(NeedsResult, bpy.types.Operator):
     """Choose what shapes the head: 52 keys, an exact key for every frame, or an exact cache"""
 
     bl_idname = "mien.shape"
@@ -130,7 +120,14 @@ class MIEN_OT_shape(_NeedsSolve, bpy.types.Operator):
             try:
                 show_cache(collection, head, solve.frames, path)
             except OSError as error:
-                self.report({"ERROR"}, f"{path}: cannot be written: {error.strerror or error}")
+                self.report(
+                    {"ERROR"},
+                    rpt(
+                        "{path}: cannot be written: {reason}",
+                        path=path,
+                        reason=error.strerror or error,
+                    ),
+                )
                 return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -143,7 +140,7 @@ class MIEN_OT_shape(_NeedsSolve, bpy.types.Operator):
         return blend.with_name(f"{blend.stem}_{bpy.path.clean_name(collection.name)}.pc2")
 
 
-class MIEN_OT_landmarks(_NeedsSolve, bpy.types.Operator):
+class MIEN_OT_landmarks(NeedsResult, bpy.types.Operator):
     """Put empties on named points of the face; they follow the mesh without any keys"""
 
     bl_idname = "mien.landmarks"
@@ -182,12 +179,13 @@ class MIEN_OT_landmarks(_NeedsSolve, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class MIEN_OT_next_unsure(_NeedsSolve, bpy.types.Operator):
+class MIEN_OT_next_unsure(NeedsResult, bpy.types.Operator):
     """Go to the next run of frames that the solve is unsure of"""
 
     bl_idname = "mien.next_unsure"
     bl_label = "Next Unsure Frame"
     bl_options = {"REGISTER", "UNDO"}
+    only_looks = True
 
     backwards: bpy.props.BoolProperty(
         name="Backwards", description="To the one before instead", default=False

@@ -14,6 +14,7 @@ from ..scene.animation import Curves, continuous_quaternions
 from ..scene.rotations import matrix_to_quaternion, quaternion_to_matrix
 from ..shared.arkit import EXPRESSION_NAMES
 from ..shared.conventions import rotvec_to_quaternion
+from ..translations import rpt
 from .mapping import BoneMapping, JointRule
 from .performance import Performance
 
@@ -128,12 +129,21 @@ def bone_unit(target: bpy.types.Object, mapping: BoneMapping) -> float:
     ends = [bones.get(name) for name in mapping.unit]
     if None in ends:
         raise ValueError(
-            f"{target.name} has no bones {' and '.join(mapping.unit)}: this mapping is for another "
-            "kind of rig."
+            rpt(
+                "{name} has no bones {names}: this mapping is for another kind of rig.",
+                name=target.name,
+                names=" and ".join(mapping.unit),
+            )
         )
     length = (ends[0].head_local - ends[1].head_local).length
     if length <= 0.0:
-        raise ValueError(f"{mapping.unit[0]} and {mapping.unit[1]} are at the same place.")
+        raise ValueError(
+            rpt(
+                "{one} and {other} are at the same place.",
+                one=mapping.unit[0],
+                other=mapping.unit[1],
+            )
+        )
     return length
 
 

@@ -12,6 +12,7 @@ import bpy
 
 from ..scene.datablocks import layer_collections
 from ..scene.modes import object_mode
+from ..translations import rpt
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,11 @@ def export_objects(
     options = bpy.app.build_options
     if chosen.option and not getattr(options, chosen.option, False):
         raise MissingExporter(
-            f"This Blender was built without {chosen.label}. Blender from blender.org has it; "
-            "or choose another format."
+            rpt(
+                "This Blender was built without {label}. Blender from blender.org has "
+                "it; or choose another format.",
+                label=chosen.label,
+            )
         )
     module, name = chosen.operator.split(".")
     operator = getattr(getattr(bpy.ops, module), name)
@@ -128,8 +132,11 @@ def export_objects(
         known = operator.get_rna_type().properties.keys()
     except KeyError:
         raise MissingExporter(
-            f"{chosen.label} is switched off: enable it in Preferences > Add-ons "
-            f'("{chosen.label}" under Import-Export).'
+            rpt(
+                "{label} is switched off: enable it in Preferences > Add-ons "
+                '("{label}" under Import-Export).',
+                label=chosen.label,
+            )
         ) from None
     settings = {key: value for key, value in chosen.settings.items() if key in known}
     for key, value in (("start", scene.frame_start), ("end", scene.frame_end)):

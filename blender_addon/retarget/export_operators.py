@@ -15,6 +15,7 @@ from ..scene.footage import index_to_frame
 from ..scene.rotations import quaternion_to_matrix
 from ..shared.conventions import T_CAMERAOBJECT_CV, T_CV_BLENDER
 from ..shared.live_link import table
+from ..translations import rpt
 from .exchange import FORMATS, MissingExporter, export_objects
 from .performance import NoPerformance, read_performance, scene_rate
 
@@ -61,7 +62,7 @@ class MIEN_OT_export_csv(bpy.types.Operator, ExportHelper):
             partial.unlink(missing_ok=True)
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Written: {path}")
+        self.report({"INFO"}, rpt("Written: {path}", path=path))
         return {"FINISHED"}
 
 
@@ -104,9 +105,9 @@ class MIEN_OT_export_file(bpy.types.Operator, ExportHelper):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         if not path.is_file():
-            self.report({"ERROR"}, f"{path}: Blender's exporter has written nothing")
+            self.report({"ERROR"}, rpt("{path}: Blender's exporter has written nothing", path=path))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Written: {path}")
+        self.report({"INFO"}, rpt("Written: {path}", path=path))
         return {"FINISHED"}
 
     def _objects(self, scene: bpy.types.Scene) -> list[bpy.types.Object]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..shared.arkit import EXPRESSION_NAMES
+from ..translations import rpt
 
 FORMAT, VERSION = "mien-bone-mapping", 1
 PRESETS = Path(__file__).parent / "presets"
@@ -79,9 +80,11 @@ def load_mapping(path: Path | str) -> BoneMapping:
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise MappingError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise MappingError(
+            rpt("{path}: cannot be read: {reason}.", path=path, reason=error.strerror or error)
+        ) from error
     except UnicodeDecodeError as error:
-        raise MappingError(f"{path}: is not text.") from error
+        raise MappingError(rpt("{path}: is not text.", path=path)) from error
     return parse_mapping(text, str(path))
 
 
@@ -90,12 +93,23 @@ def parse_mapping(text: str, path: str) -> BoneMapping:
     try:
         told = json.loads(text)
     except ValueError as error:
-        raise MappingError(f"{path}: is not JSON: {error}.") from error
+        raise MappingError(rpt("{path}: is not JSON: {error}.", path=path, error=error)) from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
-        raise MappingError(f'{path}: is not a mapping of Mien; it lacks "format": "{FORMAT}".')
+        raise MappingError(
+            rpt(
+                '{path}: is not a mapping of Mien; it lacks "format": "{form}".',
+                path=path,
+                form=FORMAT,
+            )
+        )
     if told.get("version") != VERSION:
         raise MappingError(
-            f"{path}: has version {told.get('version')}; this Mien reads {VERSION}. Update Mien."
+            rpt(
+                "{path}: has version {version}; this Mien reads {known}. Update Mien.",
+                path=path,
+                version=told.get("version"),
+                known=VERSION,
+            )
         )
     try:
         first, second = (str(name) for name in told["unit"])
@@ -105,7 +119,9 @@ def parse_mapping(text: str, path: str) -> BoneMapping:
     except MappingError as error:
         raise MappingError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MappingError(f"{path}: a rule is not complete: {error!r}.") from error
+        raise MappingError(
+            rpt("{path}: a rule is not complete: {error!r}.", path=path, error=error)
+        ) from error
 
 
 def mapping_text(mapping: BoneMapping) -> str:
@@ -156,7 +172,9 @@ def _bone_rule(told: dict[str, Any]) -> BoneRule:
         _vector(told.get("turn", (0, 0, 0))),
     )
     if rule.channel not in EXPRESSION_NAMES:
-        raise MappingError(f'"{rule.channel}" is none of the 52 ARKit expressions.')
+        raise MappingError(
+            rpt('"{channel}" is none of the 52 ARKit expressions.', channel=rule.channel)
+        )
     return rule
 
 
@@ -164,7 +182,9 @@ def _joint_rule(told: dict[str, Any]) -> JointRule:
     gain, pivot = float(told.get("gain", 1.0)), str(told.get("pivot", ""))
     rule = JointRule(str(told["joint"]), str(told["bone"]), gain, pivot)
     if rule.joint not in JOINTS or not np.isfinite(gain):
-        raise MappingError(f'"{rule.joint}" is none of {", ".join(JOINTS)}.')
+        raise MappingError(
+            rpt('"{joint}" is none of {names}.', joint=rule.joint, names=", ".join(JOINTS))
+        )
     return rule
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..shared.arkit import EXPRESSION_NAMES
+from ..translations import iface
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SIDES = {"l": "L", "left": "L", "lt": "L", "lf": "L", "r": "R", "right": "R", "rt": "R"}
@@ -104,11 +105,14 @@ class Report:
     def text(self) -> str:
         """Return the report in lines for people."""
         found = len(EXPRESSION_NAMES) - len(self.missing)
-        lines = [f"{found} of {len(EXPRESSION_NAMES)} expressions found a shape key."]
+        total = len(EXPRESSION_NAMES)
+        lines = [
+            iface("{found} of {total} expressions found a shape key.", found=found, total=total)
+        ]
         if self.missing:
-            lines.append(f"Found nothing: {', '.join(self.missing)}.")
+            lines.append(iface("Found nothing: {names}.", names=", ".join(self.missing)))
         if self.unused:
-            lines.append(f"Not driven: {', '.join(self.unused)}.")
+            lines.append(iface("Not driven: {names}.", names=", ".join(self.unused)))
         return "\n".join(lines)
 
 

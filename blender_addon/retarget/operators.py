@@ -13,6 +13,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from ..scene.datablocks import find_object
 from ..scene.motion import keys_mesh
 from ..shared.arkit import EXPRESSION_NAMES
+from ..translations import rpt, tip
 from .bake import bake_bones, bake_shape_keys
 from .mapping import MappingError, load_mapping, mapping_text, parse_mapping, presets, save_mapping
 from .names import match_names
@@ -26,7 +27,7 @@ class _NeedsTarget:
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a character."""
         if context.scene.mien_retarget.target is None:
-            cls.poll_message_set("Choose a character in the To Rigs panel first")
+            cls.poll_message_set(tip("Choose a character in the To Rigs panel first"))
             return False
         return True
 
@@ -51,7 +52,10 @@ class MIEN_OT_match_keys(_NeedsTarget, bpy.types.Operator):
             pairs = [(match.source, match.target) for match in report.matches]
             settings.report = report.text()
             if not pairs:
-                self.report({"ERROR"}, f"{target.name} has no shape key with a name of ARKit's")
+                self.report(
+                    {"ERROR"},
+                    rpt("{name} has no shape key with a name of ARKit's", name=target.name),
+                )
                 return {"CANCELLED"}
         settings.drives.clear()
         for source, key in pairs:
@@ -77,7 +81,7 @@ class MIEN_OT_neutral(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a list."""
         if not len(context.scene.mien_retarget.drives):
-            cls.poll_message_set("Match the shape keys first")
+            cls.poll_message_set(tip("Match the shape keys first"))
             return False
         return True
 
@@ -122,7 +126,9 @@ class MIEN_OT_bake_to_character(_NeedsTarget, bpy.types.Operator):
             if target.type == "ARMATURE":
                 action, missing = self._bones(settings, performance, name)
                 if missing:
-                    self.report({"WARNING"}, f"Bones not found: {', '.join(missing)}")
+                    self.report(
+                        {"WARNING"}, rpt("Bones not found: {names}", names=", ".join(missing))
+                    )
             else:
                 self._check_keys(context, target)
                 if not len(settings.drives):
@@ -132,12 +138,19 @@ class MIEN_OT_bake_to_character(_NeedsTarget, bpy.types.Operator):
         except (ValueError, RuntimeError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"{len(performance.frames)} frames in the action {action.name}")
+        self.report(
+            {"INFO"},
+            rpt(
+                "{count} frames in the action {name}",
+                count=len(performance.frames),
+                name=action.name,
+            ),
+        )
         return {"FINISHED"}
 
     def _check_keys(self, context: bpy.types.Context, target: bpy.types.Object) -> None:
         if target.data.shape_keys is None:
-            raise ValueError(f"{target.name} has no shape keys")
+            raise ValueError(rpt("{name} has no shape keys", name=target.name))
         collection = context.scene.mien.collection
         head = find_object(collection, "head")
         if head is not None and target.data in (head.data, keys_mesh(collection, head)):
@@ -230,7 +243,7 @@ class MIEN_OT_save_mapping(bpy.types.Operator, ExportHelper):
         except (MappingError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Written: {path}")
+        self.report({"INFO"}, rpt("Written: {path}", path=path))
         return {"FINISHED"}
 
 

@@ -10,6 +10,29 @@ import bpy
 ROLE = "mien_role"
 """Custom property that says what a data-block is for; names belong to the artist."""
 
+LOCKED = (
+    "This result comes from another file, and changes here would be lost: make it local (Object > "
+    "Relations > Make Local > All), or empty Result in the panel to have a new head."
+)
+
+
+def is_locked(collection: bpy.types.Collection | None) -> bool:
+    """Whether a result is linked from another file, or overrides what is: it is not to be changed.
+
+    Blender lets scripts change linked data, and forgets it when the file is closed.
+    """
+    if collection is None:
+        return False
+    parts = [o for o in collection.all_objects if ROLE in o]
+    blocks = [collection, *parts, *(o.data for o in parts if o.data is not None)]
+    return any(b.library is not None or b.override_library is not None for b in blocks)
+
+
+def check_editable(collection: bpy.types.Collection | None) -> None:
+    """Raise ValueError where a result is not to be changed."""
+    if is_locked(collection):
+        raise ValueError(LOCKED)
+
 
 def find_object(collection: bpy.types.Collection, role: str) -> bpy.types.Object | None:
     """Return the object of a role in a collection, if it is still there."""

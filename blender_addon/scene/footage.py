@@ -60,10 +60,18 @@ def clip_size(clip: bpy.types.MovieClip | None) -> tuple[int, int]:
     return int(clip.size[0]), int(clip.size[1])
 
 
+RATE_TOLERANCE = Fraction(1, 100_000)
+"""Share by which a clip's frame rate in Blender may differ from the one that it is taken for."""
+
+
 def clip_rate(clip: bpy.types.MovieClip | None) -> Fraction | None:
     """Return a clip's frames per second; None for image sequences, which carry none."""
     if clip is None or not clip.fps > 0:
         return None
+    # Blender has a float, and 4.2 a less exact one: what is meant is 24 or 24000/1001.
+    for rate in (Fraction(round(clip.fps)), Fraction(1000 * round(1.001 * clip.fps), 1001)):
+        if abs(rate - Fraction(clip.fps)) < RATE_TOLERANCE * rate:
+            return rate
     return Fraction(clip.fps).limit_denominator(1001)
 
 

@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from ..translations import rpt
 from .datablocks import ROLE
 
 N_VERTICES = 5091
@@ -65,7 +66,13 @@ def update_landmarks(
     wanted = list(names)
     unknown = [name for name in wanted if name not in LANDMARKS]
     if unknown:
-        raise ValueError(f"There is no landmark {unknown[0]}; there are {', '.join(LANDMARKS)}.")
+        raise ValueError(
+            rpt(
+                "There is no landmark {first}; there are {names}.",
+                first=unknown[0],
+                names=", ".join(LANDMARKS),
+            )
+        )
     if len(head.data.vertices) != N_VERTICES:
         raise ValueError("The landmarks of this head are not known: its mesh was changed.")
     there = {o[ROLE]: o for o in collection.objects if str(o.get(ROLE, "")).startswith(PREFIX)}
