@@ -85,7 +85,10 @@ def hidden_again(
 
 def _newest(mask: Path) -> tuple[float, ...]:
     """Times of the files that a mask is made of, so that one written anew is read anew."""
-    files = [mask] if mask.is_file() else sorted(mask.parent.glob(f"*{mask.suffix}"))
+    files = [mask]
+    if not mask.is_file():
+        # A folder, or a name with ### in it.
+        files = sorted(mask.iterdir() if mask.is_dir() else mask.parent.glob(f"*{mask.suffix}"))
     return tuple(file.stat().st_mtime for file in files)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from backend.errors import BadInputError, NoFaceError
 from backend.fit import FitSettings
 from backend.footage import Footage
 from backend.head import Head
-from backend.masks import masked_sigma
+from backend.masks import hidden_again, masked_sigma
 from backend.picture_file import write_picture
 from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
 
@@ -129,6 +130,20 @@ def test_a_picture_masks_all_frames_and_a_sequence_its_own(tmp_path: Path) -> No
         masked_sigma(points, sigma, frames + 2, folder, size)
     with pytest.raises(BadInputError, match="gone"):
         masked_sigma(points, sigma, frames, tmp_path / "gone.png", size)
+
+
+@pytest.mark.parametrize("name", ["masks", "masks/m.####.png", "masks/m.0000.png"])
+def test_a_mask_that_is_painted_anew_is_read_anew(tmp_path: Path, name: str) -> None:
+    (tmp_path / "masks").mkdir()
+    points, frames, size = np.full((2, 1, 2), 5.0, np.float32), np.array([0, 1]), (10, 10)
+    for second, white in enumerate((0, 255, 0)):
+        for number in range(2):
+            path = tmp_path / "masks" / f"m.{number:04d}.png"
+            write_picture(path, np.full((10, 10, 3), white, np.uint8))
+            os.utime(path, (1000 + second, 1000 + second))
+        hidden = hidden_again(points, frames, tmp_path / name, size)
+        assert hidden.tolist() == [[white > 0]] * 2
+        assert hidden_again(points, frames, tmp_path / name, size) is hidden
 
 
 class Numbered(Footage):
