@@ -224,7 +224,8 @@ def naming_what_hides(constraints: ShotConstraints) -> Iterator[None]:
             hiding.append("the ignored frames")
         if not hiding:
             raise
-        raise BadInputError(f"Nothing is left to fit: {' and '.join(hiding)} hide all.") from error
+        names = " and ".join(hiding)
+        raise BadInputError(f"Nothing is left to fit: all is hidden by {names}.") from error
 
 
 def neutrals(constraints: ShotConstraints) -> tuple[int, ...]:

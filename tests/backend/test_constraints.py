@@ -194,8 +194,11 @@ def test_what_the_fit_would_refuse_is_refused_before_anything_is_looked_at(tmp_p
 def test_what_hides_every_face_is_named() -> None:
     hidden = ShotConstraints(mask="/masks/all.png", ignore_frames=[(0, 9)])
     for constraints, says in (
-        (hidden, r"the mask /masks/all\.png .*white.* and the ignored frames hide all"),
-        (ShotConstraints(ignore_frames=[(0, 9)]), "Nothing is left to fit: the ignored frames"),
+        (hidden, r"the mask /masks/all\.png .*white.* and the ignored frames"),
+        (
+            ShotConstraints(ignore_frames=[(0, 9)]),
+            "Nothing is left to fit: all is hidden by the ignored frames",
+        ),
     ):
         with pytest.raises(BadInputError, match=says), naming_what_hides(constraints):
             raise NoFaceError("no frame has a face to fit")

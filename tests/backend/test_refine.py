@@ -225,7 +225,9 @@ def test_refusals_and_cancelling(case: Case) -> None:
         refine_track(few)
     with pytest.raises(BadInputError, match=r"is a preview.*final quality"):
         refine_track(replace(case.track, identity=np.zeros_like(case.track.identity)))
-    with pytest.raises(BadInputError, match="Nothing is left to fit: the ignored frames"):
+    with pytest.raises(
+        BadInputError, match="Nothing is left to fit: all is hidden by the ignored frames"
+    ):
         refine_track(case.track, ShotConstraints(ignore_frames=[(0, 200)]))
     with pytest.raises(CancelledError):
         refine_track(
