@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from backend.atomic import check_output
+from backend.cli.outcome import is_interrupted
 from backend.cli.progress import make_view
 from backend.errors import BadInputError
 
@@ -53,7 +54,7 @@ class Identity:
                 self.sources,
                 focal_px=known,
                 device=self.device,
-                report=Reporter(show, lambda: False),
+                report=Reporter(show, is_interrupted),
                 on_skip=lambda text: view.note(f"warning: {text}"),
             )
             person.save(self.output)

@@ -18,8 +18,12 @@ def exit_code_of(run: Callable[[], None]) -> int:
     Ctrl-C and SIGTERM, by which farms cancel, stop it where it is: results are written whole or
     not at all, so nothing has to be cleaned up by hand.
     """
+    _interrupted.clear()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Whoever starts a command in the background may have it ignore Ctrl-C.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _interrupt)
     try:
         run()
     except KeyboardInterrupt:
@@ -49,5 +53,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
+_interrupted = threading.Event()
+
+
+def is_interrupted() -> bool:
+    """Whether somebody has asked for the command to stop.
+
+    The exception alone may get lost: some libraries catch everything while they are imported. Long
+    work asks here, too.
+    """
+    return _interrupted.is_set()
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    _interrupted.set()
     raise KeyboardInterrupt

@@ -10,6 +10,7 @@ import msgspec
 import tyro
 
 from backend.atomic import check_output
+from backend.cli.outcome import is_interrupted
 from backend.cli.progress import make_view
 from backend.constraints import ConstraintSettings, from_text
 from backend.errors import BadInputError
@@ -71,7 +72,7 @@ class Refine:
                 hold_person=self.hold_person,
                 near=self.scope != "whole",
                 whole=self.scope != "near",
-                report=Reporter(show, lambda: False),
+                report=Reporter(show, is_interrupted),
                 device=self.device,
             )
             refined.track.save(self.output)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from backend.atomic import check_output
+from backend.cli.outcome import is_interrupted
 from backend.cli.progress import ProgressView, make_view
 from backend.cli.remote import RemoteSettings, TrackRequest, track_on_server
 from backend.cli.rig_options import RigSettings, further_cameras
@@ -112,7 +113,7 @@ class TrackClip:
 
         cameras = further_cameras(request.clips, request.cameras, request.frame_rate)
         track = run_track(
-            footage, request.settings, show, constraints=request.constraints, cameras=cameras
+            footage, request.settings, show, is_interrupted, request.constraints, cameras
         )
         for camera in cameras:
             for warning in camera.footage.warnings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 
 from backend import errors
 from backend.cli import main
-from backend.cli.outcome import exit_code_of
+from backend.cli.outcome import exit_code_of, is_interrupted
 from backend.cli.progress import FarmView
+from backend.samples import PERFORMANCE
+from backend.stages import Reporter
 
 
 def run(arguments: list[str]) -> int:
@@ -158,6 +162,40 @@ def test_exit_codes(error: BaseException, code: int) -> None:
         raise error
 
     assert exit_code_of(fail) == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_that_is_swallowed_is_not_forgotten(number: signal.Signals) -> None:
+    """Libraries have caught everything while they were imported, and a farm's SIGTERM with it."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+
+    def work() -> None:
+        assert not is_interrupted()
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(number)
+        Reporter(lambda event: None, is_interrupted).check()
+        raise AssertionError("it went on")
+
+    try:
+        assert exit_code_of(work) == errors.CancelledError.exit_code
+        assert exit_code_of(lambda: None) == 0 and not is_interrupted()
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+def test_tracking_asks_whether_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def track(*arguments: object, **_: object) -> None:
+        asked.extend(arguments)
+        raise errors.CancelledError("Cancelled.")
+
+    monkeypatch.setattr("backend.pipeline.run_track", track)
+    assert run(["track", str(PERFORMANCE), "-o", str(tmp_path / "o.npz")]) == 4
+    assert is_interrupted in asked
 
 
 def test_unknown_errors_keep_their_traceback() -> None:
