@@ -47,6 +47,7 @@ class Live:
 
     def run(self) -> None:
         """Follow until the source or the user ends it; raises `MienError`."""
+        from backend import atomic
         from backend.errors import NoFaceError
         from backend.head import Head
         from backend.live.recording import Recording, check_output, write_recording
@@ -56,7 +57,9 @@ class Live:
 
         if self.output is not None:
             check_output(self.output)
+            atomic.check_output(self.output, [Path(self.source)])
         if self.head_folder is not None:
+            atomic.check_output(self.head_folder / "head")
             self.head_folder.mkdir(parents=True, exist_ok=True)
         size = None if self.size is None else (int(self.size[0]), int(self.size[1]))
         with open_source(self.source, self.as_fast_as_possible, size, self.rate) as source:

@@ -80,6 +80,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["identity", "gone.jpg", "-o", "/dev/null/o.npz"], "o.npz: cannot be written"),
         (["landmarks", "gone.jpg", "-o", "/dev/null/o.npz"], "o.npz: cannot be written"),
         (["bake", "gone.npz", "gone.mp4", "-o", "/dev/null"], "cannot be written"),
+        (["live", "gone.mp4", "-o", "/dev/null/o.npz"], "o.npz: cannot be written"),
+        (["live", "gone.mp4", "--head-folder", "/dev/null"], "cannot be written"),
         (["bake", "gone.npz", "a.mp4", "-o", "o", "--write-track", "o.txt"], "must end in .npz"),
         (["bake", "gone.npz", "a.mp4", "-o", "o"], "gone.npz: no such file"),
         (["landmarks", "-o", "out.npz"], "Name pictures"),
