@@ -62,6 +62,12 @@ class Problem:
         """What to do about it."""
         return rpt(ADVICE.get(self.code, ADVICE["internal"]))
 
+    @property
+    def report(self) -> str:
+        """Both, for a report in one line."""
+        message = self.message.rstrip()
+        return f"{message}{'' if message.endswith(('.', '!', '?')) else '.'} {self.advice}"
+
 
 @dataclass(frozen=True)
 class Endpoint:

@@ -27,6 +27,7 @@ class MienPreferences(bpy.types.AddonPreferences):
 
     mode: EnumProperty(
         name="Backend",
+        description="Where the backend runs, which tracks",
         items=(
             ("LOCAL", "This Computer", "Start the backend on this computer when it is needed"),
             ("CONNECT", "Connect", "Use a backend that runs already, here or elsewhere"),

@@ -29,11 +29,14 @@ class MienSettings(bpy.types.PropertyGroup):
         default=False,
     )
     frame_start: IntProperty(
-        name="Start", description="First frame of the scene to track", default=1
+        name="Start", description="First frame of the scene to track", default=1, subtype="TIME"
     )
-    frame_end: IntProperty(name="End", description="Last frame of the scene to track", default=250)
+    frame_end: IntProperty(
+        name="End", description="Last frame of the scene to track", default=250, subtype="TIME"
+    )
     quality: EnumProperty(
         name="Quality",
+        description="How the clip is tracked",
         items=(
             (
                 "final",
@@ -47,6 +50,7 @@ class MienSettings(bpy.types.PropertyGroup):
     )
     focal_mode: EnumProperty(
         name="Focal Length",
+        description="Where the focal length comes from",
         items=(
             ("SOLVE", "Solve", "Find the focal length from the shot"),
             ("FIXED", "Fixed", "Use the focal length below"),
@@ -77,6 +81,7 @@ class MienSettings(bpy.types.PropertyGroup):
     )
     texture_size: EnumProperty(
         name="Texture",
+        description="Size of the texture that is merged from the frames",
         items=(
             ("0", "None", "No texture"),
             ("1024", "1024", "1024 x 1024 pixels"),
@@ -90,7 +95,10 @@ class MienSettings(bpy.types.PropertyGroup):
         description="Further clips are of other cameras that recorded the same performance",
         default=False,
     )
-    rig_clips: CollectionProperty(type=rig_list.MienRigClip)
+    rig_clips: CollectionProperty(
+        type=rig_list.MienRigClip,
+        options={"HIDDEN"},
+    )
     rig_file: StringProperty(
         name="Rig File",
         description="Where the cameras stand (.json: R, T and f of each); solved where empty",

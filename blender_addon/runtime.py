@@ -54,7 +54,7 @@ def ensure_backend(settings: Any) -> Endpoint:
     if runtime.backend is not None and not runtime.backend.is_running:
         runtime.last_log, runtime.backend = runtime.backend.log, None
     if runtime.backend is None:
-        command = backend_process.find_backend(settings.backend_path)
+        command = backend_process.find_backend(bpy.path.abspath(settings.backend_path))
         runtime.backend = BackendProcess(
             command, backend_process.connection_file(), backend_process.readable_roots()
         )

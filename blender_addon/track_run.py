@@ -154,7 +154,9 @@ class TrackRun:
             # Whatever stands in the way in the scene: it is said, and the next run can start.
             traceback.print_exc()
             self.close()
-            self.problem = Problem("scene", f"The scene could not be changed: {error}")
+            self.problem = Problem(
+                "scene", rpt("The scene could not be changed: {error}", error=error)
+            )
         return self.is_finished
 
     def cancel(self) -> None:

@@ -22,10 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 TEXT_ARGUMENTS = {"text", "heading", "title", "confirm_text"}
 """Keyword arguments of Blender's layouts and dialogs whose values are shown."""
+INTERNAL = {"png.py"}
+"""Files whose errors are for developers."""
 SHOWN = {"report": 1, "draw_text": 1, "iface": 0, "tip": 0, "rpt": 0}
 """Functions and which of their arguments, counted from 0, is shown."""
-MANY_ITEMS = 30
-"""Lists of choices with more entries are names, such as ARKit's, which stay as they are."""
+MANY_ITEMS = 15
+"""Lists of choices with more entries are names, such as ARKit's or landmarks', which stay."""
 GIVEN = {"rna_type", "name", "filepath", "check_existing", "filter_glob", "directory", "files"}
 """Properties that come with Blender's own classes."""
 
@@ -36,7 +38,7 @@ def in_sources(folder: Path) -> tuple[set[str], list[str]]:
     wrong: list[str] = []
     for path in sorted(folder.rglob("*.py")):
         relative = path.relative_to(folder)
-        if relative.parts[0] in {"shared", "translations"}:
+        if relative.parts[0] in {"shared", "translations"} or relative.as_posix() in INTERNAL:
             continue
         tree = ast.parse(path.read_text("utf-8"))
         named = _assigned(tree)
@@ -54,7 +56,8 @@ def in_sources(folder: Path) -> tuple[set[str], list[str]]:
 def _shown(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the expressions of a call that end up before the artist."""
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        yield from node.exc.args
+        # A word alone is for the code that catches it.
+        yield from (a for a in node.exc.args if " " in str(getattr(a, "value", " ")))
     if not isinstance(node, ast.Call):
         return
     function = node.func
@@ -135,7 +138,10 @@ def _has_words(value: ast.JoinedStr) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    return bool(re.search(r"[A-Za-z]{2,}", re.sub(r"\{[^}]*\}", "", text)))
+    """Whether it has words, and is no part of a data-block's name (" Camera")."""
+    return not text.startswith(" ") and bool(
+        re.search(r"[A-Za-z]{2,}", re.sub(r"\{[^}]*\}", "", text))
+    )
 
 
 def in_blender(package: str) -> set[str]:
@@ -148,17 +154,15 @@ def in_blender(package: str) -> set[str]:
         bpy.types.AddonPreferences,
     ):  # fmt: skip
         for kind in registered(base, package):
-            rna = kind.bl_rna
             if base is bpy.types.Operator:
-                found |= {rna.name, rna.description}
+                found |= {rna_of(kind).name, rna_of(kind).description}
             elif base in (bpy.types.Panel, bpy.types.Menu):
-                found |= {kind.bl_label, rna.description}
-            # Operators keep their properties in a structure of its own.
+                found |= {kind.bl_label, kind.__doc__ or ""}
             for prop in own_properties(kind):
                 found |= _texts_of(prop)
     for kind in (bpy.types.Scene, bpy.types.Collection):
         for prop in kind.bl_rna.properties:
-            if prop.identifier.startswith("mien_"):
+            if prop.identifier.startswith("mien_") and prop.type != "POINTER":
                 found |= _texts_of(prop)
     return {text for text in found if _is_text(text)}
 
@@ -175,11 +179,21 @@ def registered(base: type, package: str) -> list[type]:
     return sorted(set(found), key=lambda kind: kind.__name__)
 
 
+def rna_of(kind: Any) -> Any:
+    """Return what Blender knows of a class: operators have a structure of their own for that."""
+    import bpy
+
+    if issubclass(kind, bpy.types.Operator):
+        room, _, name = kind.bl_idname.partition(".")
+        return getattr(getattr(bpy.ops, room), name).get_rna_type()
+    return kind.bl_rna
+
+
 def own_properties(kind: Any) -> list[Any]:
     """Return the properties that a class of the add-on has itself, without hidden ones."""
     return [
         prop
-        for prop in kind.bl_rna.properties
+        for prop in rna_of(kind).properties
         if prop.identifier not in GIVEN
         and not prop.identifier.startswith("bl_")
         and prop.identifier in _annotated(kind)

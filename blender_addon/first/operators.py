@@ -37,6 +37,7 @@ class MIEN_OT_try_it(bpy.types.Operator):
 
     quality: EnumProperty(
         name="Quality",
+        description="How the sample is tracked",
         items=(
             ("preview", "Preview", "Frame by frame with an average face: quick, no texture"),
             ("final", "Final", "The person's face, the focal length, the motion and the texture"),

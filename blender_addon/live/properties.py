@@ -19,6 +19,7 @@ class MienLiveSettings(bpy.types.PropertyGroup):
     )
     detector: EnumProperty(
         name="Detector",
+        description="What looks for landmarks in each frame",
         items=(
             ("infinite3d", "Exact", "Follows blinks and lips closely"),
             ("dense", "Quick", "Takes somewhat less time and is less exact"),

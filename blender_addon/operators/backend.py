@@ -79,6 +79,7 @@ class MIEN_OT_install_backend(bpy.types.Operator):
 
     compute: EnumProperty(
         name="Compute",
+        description="What the backend computes on",
         items=(
             ("cpu", "Processor", "Works on every computer"),
             ("cuda", "NVIDIA GPU", "Much faster, where there is an NVIDIA graphics card"),

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
 from ..backend_process import BackendError
 from ..client import JobClient
@@ -22,6 +22,7 @@ from ..scene.footage import (
     clip_size,
     clip_source,
     index_to_frame,
+    last_frame,
 )
 from ..shared.conventions import focal_mm_to_px
 from ..shared.messages import Lens, TrackJob
@@ -55,6 +56,11 @@ def track_job(settings: Any, person: Any = None) -> TrackJob:
                 rpt(
                     "The frame range ends before the clip starts, at frame {offset}.", offset=offset
                 )
+            )
+        last = last_frame(clip)
+        if clip.frame_duration > 0 and settings.frame_start > last:
+            raise ValueError(
+                rpt("The frame range starts after the clip has ended, at frame {last}.", last=last)
             )
         start = max(start, 0)
     size = clip_size(clip)
@@ -132,6 +138,12 @@ def start_run(context: bpy.types.Context, job_id: str = "") -> TrackRun:
     return runtime.run
 
 
+def shown_clip(context: bpy.types.Context) -> bpy.types.MovieClip | None:
+    """Return the clip of the Movie Clip Editor that the mouse is in, if it has one."""
+    space = context.space_data
+    return space.clip if space is not None and space.type == "CLIP_EDITOR" else None
+
+
 class MIEN_OT_track(bpy.types.Operator):
     """Track the face in the clip and build an animated head that sits on it"""
 
@@ -145,6 +157,12 @@ class MIEN_OT_track(bpy.types.Operator):
         "again; empty for a new one",
         options={"HIDDEN", "SKIP_SAVE"},
     )
+    shown: BoolProperty(
+        name="Clip of the Editor",
+        description="Track the clip that the Movie Clip Editor shows, not that of the Mien panel",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
 
     _timer: Any = None
     _drawn_at = 0.0
@@ -152,7 +170,7 @@ class MIEN_OT_track(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a clip, and one run at a time."""
-        if context.scene.mien.clip is None:
+        if context.scene.mien.clip is None and shown_clip(context) is None:
             cls.poll_message_set(tip("Choose a clip first"))
             return False
         return runtime.run is None or runtime.run.is_finished
@@ -202,6 +220,9 @@ class MIEN_OT_track(bpy.types.Operator):
             runtime.run.close()
 
     def _start(self, context: bpy.types.Context) -> bool:
+        clip, settings = shown_clip(context), context.scene.mien
+        if clip is not None and (self.shown or settings.clip is None):
+            settings.clip = clip
         try:
             start_run(context, self.job_id)
         except (ValueError, BackendError) as error:
@@ -213,7 +234,7 @@ class MIEN_OT_track(bpy.types.Operator):
         self._remove_timer(context)
         run = runtime.run
         if run is not None and run.problem is not None:
-            self.report({"ERROR"}, f"{run.problem.message} {run.problem.advice}")
+            self.report({"ERROR"}, run.problem.report)
         elif run is not None and run.warning:
             self.report({"WARNING"}, run.warning)
         # Finished, however it ended: the scene may have changed, and undo must know.

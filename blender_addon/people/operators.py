@@ -110,7 +110,7 @@ class MIEN_OT_find_people(bpy.types.Operator):
         client = self._client
         assert client is not None
         if client.problem is not None:
-            self.report({"ERROR"}, f"{client.problem.message} {client.problem.advice}")
+            self.report({"ERROR"}, client.problem.report)
             return {"CANCELLED"}
         if client.phase != "done":
             return {"CANCELLED"}

@@ -46,16 +46,19 @@ class MIEN_OT_pick_person(bpy.types.Operator):
         name="Frame",
         description="Frame of the scene in which the face is at X, Y; for scripts",
         options={"SKIP_SAVE"},
+        subtype="TIME",
     )
     x: FloatProperty(
         name="X",
         description="Pixels from the left of the clip's picture; for scripts",
         options={"SKIP_SAVE"},
+        subtype="PIXEL",
     )
     y: FloatProperty(
         name="Y",
         description="Pixels from the top of the clip's picture; for scripts",
         options={"SKIP_SAVE"},
+        subtype="PIXEL",
     )
 
     _timer: Any = None
@@ -206,8 +209,10 @@ def _clip(context: bpy.types.Context) -> bpy.types.MovieClip | None:
 
 
 def _draw_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
-    self.layout.separator()
-    self.layout.operator("mien.pick_person", icon="EYEDROPPER")
+    layout = self.layout
+    layout.separator()
+    layout.operator("mien.track", text="Track Face", icon="TRACKER").shown = True
+    layout.operator("mien.pick_person", icon="EYEDROPPER")
 
 
 _MENUS = ("CLIP_MT_clip", "CLIP_MT_tracking_context_menu")

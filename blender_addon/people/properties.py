@@ -17,21 +17,39 @@ class MienPerson(bpy.types.PropertyGroup):
     """Somebody in a clip, by a pixel on their face."""
 
     # `name` is a property group's own, and the artist's to change.
-    key: StringProperty(name="Key", description="Tells this person from all others")
-    clip: PointerProperty(name="Clip", type=bpy.types.MovieClip, description="Where they are seen")
+    key: StringProperty(
+        name="Key",
+        description="Tells this person from all others",
+        options={"HIDDEN"},
+    )
+    clip: PointerProperty(
+        name="Clip",
+        type=bpy.types.MovieClip,
+        description="Where they are seen",
+        options={"HIDDEN"},
+    )
     frame: IntProperty(
-        name="Frame", description="The clip's frame in which they were picked, counted from 0"
+        name="Frame",
+        description="The clip's frame in which they were picked, counted from 0",
+        subtype="TIME",
+        options={"HIDDEN"},
     )
     place: FloatVectorProperty(
         name="Place",
         description="Pixel on the face in that frame, from the left and the top of the picture",
         size=2,
+        options={"HIDDEN"},
     )
     boxes: StringProperty(
         name="Boxes",
         description="Left, top, right and bottom of the face in pixels, by frame (JSON)",
+        options={"HIDDEN"},
     )
-    seen: StringProperty(name="Seen", description="In how many of the frames that were looked at")
+    seen: StringProperty(
+        name="Seen",
+        description="In how many of the frames that were looked at",
+        options={"HIDDEN"},
+    )
     collection: PointerProperty(
         name="Result", type=bpy.types.Collection, description="What was tracked of this person"
     )
@@ -40,8 +58,17 @@ class MienPerson(bpy.types.PropertyGroup):
 class MienPeople(bpy.types.PropertyGroup):
     """The people of a scene's clips."""
 
-    items: CollectionProperty(name="People", type=MienPerson, description="In order")
-    index: IntProperty(name="Active", description="Who is chosen in the list")
+    items: CollectionProperty(
+        name="People",
+        type=MienPerson,
+        description="In order",
+        options={"HIDDEN"},
+    )
+    index: IntProperty(
+        name="Active",
+        description="Who is chosen in the list",
+        options={"HIDDEN"},
+    )
 
     def find(self, key: str) -> MienPerson | None:
         """Return the person of a key, if they are still in the list."""

@@ -161,6 +161,7 @@ class MIEN_OT_queue_cancel(_QueueOperator, bpy.types.Operator):
 
     bl_idname = "mien.queue_cancel"
     bl_label = "Cancel"
+    bl_options = {"UNDO"}
 
     index: INDEX
 

@@ -27,34 +27,80 @@ class MienQueueItem(bpy.types.PropertyGroup):
     """One job: a clip, and a person in it. All but the name is read-only in spirit."""
 
     # `name` is a property group's own.
-    key: StringProperty(name="Key", description="Tells this entry from all others")
-    clip: PointerProperty(name="Clip", type=bpy.types.MovieClip, description="The footage")
+    key: StringProperty(
+        name="Key",
+        description="Tells this entry from all others",
+        options={"HIDDEN"},
+    )
+    clip: PointerProperty(
+        name="Clip",
+        type=bpy.types.MovieClip,
+        description="The footage",
+        options={"HIDDEN"},
+    )
     job: StringProperty(
-        name="Job", description="All settings as they were when it was added (JSON)"
+        name="Job",
+        description="All settings as they were when it was added (JSON)",
+        options={"HIDDEN"},
     )
     job_id: StringProperty(
         name="Job Identifier",
         description="By which the backend knows the job and keeps its results",
+        options={"HIDDEN"},
     )
-    person: StringProperty(name="Person", description="Who is tracked; empty for the largest face")
-    person_key: StringProperty(name="Person's Key", description="Who that is in the list of people")
-    details: StringProperty(name="Details", description="Frames and quality")
+    person: StringProperty(
+        name="Person",
+        description="Who is tracked; empty for the largest face",
+        options={"HIDDEN"},
+    )
+    person_key: StringProperty(
+        name="Person's Key",
+        description="Who that is in the list of people",
+        options={"HIDDEN"},
+    )
+    details: StringProperty(
+        name="Details",
+        description="Frames and quality",
+        options={"HIDDEN"},
+    )
     collection: PointerProperty(
-        name="Result", type=bpy.types.Collection, description="What the job has made, or updates"
+        name="Result",
+        type=bpy.types.Collection,
+        description="What the job has made, or updates",
+        options={"HIDDEN"},
     )
     set_scene: BoolProperty(
         name="Set Up Scene",
         description="Give the scene the clip's resolution, frame rate, range and colours",
+        options={"HIDDEN"},
     )
-    state: EnumProperty(name="State", description="Where the job is", items=STATES)
-    message: StringProperty(name="Message", description="How it ended, and what to do")
+    state: EnumProperty(
+        name="State",
+        description="Where the job is",
+        items=STATES,
+        options={"HIDDEN"},
+    )
+    message: StringProperty(
+        name="Message",
+        description="How it ended, and what to do",
+        options={"HIDDEN"},
+    )
 
 
 class MienQueue(bpy.types.PropertyGroup):
     """The jobs of a scene, in the order in which they run."""
 
-    items: CollectionProperty(name="Jobs", type=MienQueueItem, description="In order")
-    index: IntProperty(name="Active", description="The entry that is chosen in the list")
+    items: CollectionProperty(
+        name="Jobs",
+        type=MienQueueItem,
+        description="In order",
+        options={"HIDDEN"},
+    )
+    index: IntProperty(
+        name="Active",
+        description="The entry that is chosen in the list",
+        options={"HIDDEN"},
+    )
 
     def find(self, key: str) -> MienQueueItem | None:
         """Return the entry of a key, if it is still there."""

@@ -160,8 +160,7 @@ class QueueRunner:
         key, self.run, self.key = self.key, None, ""
         item = scene.mien_queue.find(key)
         if run.problem is not None:
-            text = f"{run.problem.message} {run.problem.advice}"
-            self._note(scene, key, "FAILED", text)
+            self._note(scene, key, "FAILED", run.problem.report)
         elif run.phase == "cancelled":
             self._note(scene, key, "CANCELLED", "Stopped.")
         else:

@@ -20,10 +20,8 @@ MASK_WORK_S = 0.012
 
 
 class MIEN_OT_mask(Solving, bpy.types.Operator):
-    """Draw the mask's pictures as it is now: landmarks where it is white do not count.
-
-    Animated shapes are taken frame by frame; feathers are left out
-    """
+    """Draw the mask's pictures as it is now: landmarks where it is white do not count. \
+Animated shapes are taken frame by frame; feathers are left out"""
 
     bl_idname = "mien.mask"
     bl_label = "Use Mask"

@@ -38,6 +38,9 @@ class MIEN_MT_refine(bpy.types.Menu):
         layout.operator("mien.neutral_frame", text="Face at Rest in This Frame")
         layout.separator()
         layout.operator("mien.refine", text="Solve Between Keyframes").scope = "WHOLE"
+        layout.separator()
+        layout.operator("mien.next_unsure", text="Next Unsure Frame").backwards = False
+        layout.operator("mien.next_unsure", text="Previous Unsure Frame").backwards = True
 
 
 def draw_entry(self: bpy.types.Menu, context: bpy.types.Context) -> None:

@@ -15,10 +15,8 @@ from .solving import NeedsResult, Solving
 
 
 class MIEN_OT_refine(Solving, bpy.types.Operator):
-    """Solve the result again with its pins and the rest of what is set in Refine.
-
-    Nothing is detected again. Goes on in the background; Esc stops it
-    """
+    """Solve the result again with its pins and the rest of what is set in Refine. Nothing is \
+detected again. Goes on in the background; Esc stops it"""
 
     bl_idname = "mien.refine"
     bl_label = "Solve Again"
@@ -77,11 +75,13 @@ class MIEN_OT_ignore_frames(Solving, bpy.types.Operator):
         name="Start",
         description="First frame of the scene; the current one where it is not given",
         options={"SKIP_SAVE"},
+        subtype="TIME",
     )
     end: IntProperty(
         name="End",
         description="Last frame of the scene, included; the first one where it is not given",
         options={"SKIP_SAVE"},
+        subtype="TIME",
     )
     remove: BoolProperty(
         name="No Longer",
@@ -147,6 +147,7 @@ class MIEN_OT_neutral_frame(Solving, bpy.types.Operator):
         name="Frame",
         description="Frame of the scene; the current one where it is not given",
         options={"SKIP_SAVE"},
+        subtype="TIME",
     )
     remove: BoolProperty(
         name="No Longer",

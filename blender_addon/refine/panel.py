@@ -39,21 +39,21 @@ class MIEN_UL_limits(bpy.types.UIList):
         active_data: Any, active_property: str, index: int = 0, flag: int = 0,
     ) -> None:  # fmt: skip
         """Draw one row."""
-        row = layout.row(align=True)
+        column = layout.column(align=True)
+        row = column.row(align=True)
         check = row.row(align=True)
         check.enabled = not item.lock
         check.prop(item, "use", text="")
-        split = row.split(factor=0.45)
-        split.label(text=item.name)
-        values = split.row(align=True)
-        if item.lock:
-            values.prop(item, "value", text="")
-        else:
-            values.active = item.use
-            values.prop(item, "low", text="")
-            values.prop(item, "high", text="")
+        row.label(text=item.name, translate=False)
         icon_name = "LOCKED" if item.lock else "UNLOCKED"
         row.prop(item, "lock", text="", icon=icon_name, emboss=False)
+        # The numbers have a line of their own: beside them the names would be cut.
+        if item.lock:
+            column.prop(item, "value", text="")
+        elif item.use:
+            values = column.row(align=True)
+            values.prop(item, "low", text="")
+            values.prop(item, "high", text="")
 
 
 class _Panel:

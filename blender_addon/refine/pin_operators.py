@@ -17,10 +17,8 @@ from .solving import NeedsResult, Solving
 
 
 class MIEN_OT_pin(Solving, bpy.types.Operator):
-    """Pin a landmark of the face in the current frame: drag it to where it belongs.
-
-    The frames about it are solved again when the mouse button is released
-    """
+    """Pin a landmark of the face in the current frame: drag it to where it belongs. The frames \
+about it are solved again when the mouse button is released"""
 
     bl_idname = "mien.pin"
     bl_label = "Pin Landmark"
@@ -35,17 +33,20 @@ class MIEN_OT_pin(Solving, bpy.types.Operator):
         name="Frame",
         description="Frame of the scene; the current one where it is not given",
         options={"SKIP_SAVE"},
+        subtype="TIME",
     )
     x: FloatProperty(
         name="X",
         description="Pixels from the left of the clip's upright picture in full size; the centre "
         "of the first pixel is 0",
         options={"SKIP_SAVE"},
+        subtype="PIXEL",
     )
     y: FloatProperty(
         name="Y",
         description="Pixels from the top of the picture; the centre of the first pixel is 0",
         options={"SKIP_SAVE"},
+        subtype="PIXEL",
     )
     sigma: FloatProperty(
         name="Deviation",
@@ -54,6 +55,7 @@ class MIEN_OT_pin(Solving, bpy.types.Operator):
         min=0.05,
         default=0.5,
         options={"SKIP_SAVE"},
+        subtype="PIXEL",
     )
     camera: IntProperty(
         name="Camera",

@@ -41,12 +41,34 @@ def _sigma() -> Any:
 class MienPin(bpy.types.PropertyGroup):
     """A landmark that was set by hand in a frame."""
 
-    landmark: StringProperty(name="Landmark", description='Such as "ibug68/30", the nose\'s tip')
-    frame: IntProperty(name="Frame", description="Frame of the scene")
-    x: FloatProperty(name="X", description="Pixels from the left of the upright picture")
-    y: FloatProperty(name="Y", description="Pixels from the top of the upright picture")
+    landmark: StringProperty(
+        name="Landmark",
+        description='Such as "ibug68/30", the nose\'s tip',
+        options={"HIDDEN"},
+    )
+    frame: IntProperty(
+        name="Frame",
+        description="Frame of the scene",
+        subtype="TIME",
+        options={"HIDDEN"},
+    )
+    x: FloatProperty(
+        name="X",
+        description="Pixels from the left of the upright picture",
+        subtype="PIXEL",
+        options={"HIDDEN"},
+    )
+    y: FloatProperty(
+        name="Y",
+        description="Pixels from the top of the upright picture",
+        subtype="PIXEL",
+        options={"HIDDEN"},
+    )
     camera: IntProperty(
-        name="Camera", description="Which camera's picture; 0 is the first clip", min=0
+        name="Camera",
+        description="Which camera's picture; 0 is the first clip",
+        min=0,
+        options={"HIDDEN"},
     )
     sigma: _sigma()
 
@@ -59,8 +81,8 @@ class MienPin(bpy.types.PropertyGroup):
 class MienFrames(bpy.types.PropertyGroup):
     """Frames from one to another, both included."""
 
-    start: IntProperty(name="Start", description="First frame of the scene")
-    end: IntProperty(name="End", description="Last frame of the scene, included")
+    start: IntProperty(name="Start", description="First frame of the scene", subtype="TIME")
+    end: IntProperty(name="End", description="Last frame of the scene, included", subtype="TIME")
 
 
 def current_value(collection: bpy.types.Collection, name: str) -> float:
@@ -103,7 +125,10 @@ class MienLimit(bpy.types.PropertyGroup):
 class MienRefine(bpy.types.PropertyGroup):
     """What is set by hand for one result."""
 
-    pins: CollectionProperty(type=MienPin)
+    pins: CollectionProperty(
+        type=MienPin,
+        options={"HIDDEN"},
+    )
     active_pin: IntProperty(name="Pin", options={"HIDDEN"})
     pin_sigma: _sigma()
     auto: BoolProperty(
@@ -111,10 +136,19 @@ class MienRefine(bpy.types.PropertyGroup):
         description="Solve the frames about a pin as soon as it is set, moved or deleted",
         default=True,
     )
-    ignored: CollectionProperty(type=MienFrames)
+    ignored: CollectionProperty(
+        type=MienFrames,
+        options={"HIDDEN"},
+    )
     active_ignored: IntProperty(name="Frames", options={"HIDDEN"})
-    neutrals: CollectionProperty(type=MienFrames)
-    limits: CollectionProperty(type=MienLimit)
+    neutrals: CollectionProperty(
+        type=MienFrames,
+        options={"HIDDEN"},
+    )
+    limits: CollectionProperty(
+        type=MienLimit,
+        options={"HIDDEN"},
+    )
     active_limit: IntProperty(name="Expression", options={"HIDDEN"})
     mask: PointerProperty(
         name="Mask",
@@ -128,7 +162,9 @@ class MienRefine(bpy.types.PropertyGroup):
         subtype="DIR_PATH",
     )
     mask_path: StringProperty(
-        name="Pictures", description="The pictures of the mask that the solve uses"
+        name="Pictures",
+        description="The pictures of the mask that the solve uses",
+        options={"HIDDEN"},
     )
     hold_person: BoolProperty(
         name="Lock Identity",
@@ -214,6 +250,7 @@ def register() -> None:
     )
     bpy.types.Scene.mien_pin_layout = EnumProperty(
         name="Landmarks",
+        description="Which landmarks are shown, to be pinned",
         items=(
             ("68", "68", "The usual landmarks: brows, eyes, nose, lips and jaw"),
             ("320", "320", "All landmarks that the solve knows: cheeks, forehead and ears too"),

@@ -29,7 +29,7 @@ class NeedsResult:
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a result, and one of this file where it is changed."""
         if not cls.only_looks and is_locked(context.scene.mien.collection):
-            cls.poll_message_set(LOCKED)
+            cls.poll_message_set(tip(LOCKED))
             return False
         if context.scene.mien.collection is None:
             cls.poll_message_set(tip("Track a clip or import a track first"))
@@ -114,7 +114,7 @@ class Solving(NeedsResult):
         self._remove_timer(context)
         problem = self._run.problem
         if problem is not None:
-            self.report({"ERROR"}, f"{problem.message} {problem.advice}")
+            self.report({"ERROR"}, problem.report)
         # Finished, however it ended: what was set stays, and undo must know.
         return {"FINISHED"}
 

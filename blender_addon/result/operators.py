@@ -12,23 +12,34 @@ from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ..confidence import worst_frames
 from ..refine.solving import NeedsResult
-from ..scene.datablocks import find_object
+from ..scene.datablocks import ROLE, find_object
 from ..scene.exact import show_absolute, show_cache, show_keys
 from ..scene.landmarks import LANDMARKS, PREFIX, update_landmarks
-from ..scene.motion import refine
-from ..scene.solve import load_solve
+from ..scene.motion import LostPart, refine
+from ..scene.solve import Solve, load_solve
 from ..translations import rpt
 from .properties import MOTION_ITEMS, SHAPE_ITEMS, held
 
+NO_HEAD = "The result has no head any more: track again to get it back"
+NO_RESULT = "This collection holds no result of Mien: choose another one as Result, or empty it"
 OLD = "This result was made by an older Mien: import its track, or track again, to have this"
 
 
 def _made_anew(operator: bpy.types.Operator, collection: bpy.types.Collection) -> set[str]:
     """Write the result's curves from its solve, and say where it has none."""
-    if refine(collection):
-        return {"FINISHED"}
-    operator.report({"ERROR"}, OLD)
+    try:
+        if refine(collection):
+            return {"FINISHED"}
+        problem = no_solve(collection)
+    except LostPart as error:
+        problem = str(error)
+    operator.report({"ERROR"}, problem)
     return {"CANCELLED"}
+
+
+def no_solve(collection: bpy.types.Collection) -> str:
+    """Say why a collection keeps no solve, and what to do."""
+    return OLD if collection.get(ROLE) == "shot" else NO_RESULT
 
 
 class MIEN_OT_smooth(NeedsResult, bpy.types.Operator):
@@ -106,8 +117,18 @@ class MIEN_OT_shape(NeedsResult, bpy.types.Operator):
         collection = context.scene.mien.collection
         head, solve = find_object(collection, "head"), load_solve(collection)
         if head is None or solve is None:
-            self.report({"ERROR"}, OLD)
+            problem = no_solve(collection) if solve is None else NO_HEAD
+            self.report({"ERROR"}, problem)
             return {"CANCELLED"}
+        try:
+            return self._switch(collection, head, solve)
+        except LostPart as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+
+    def _switch(
+        self, collection: bpy.types.Collection, head: bpy.types.Object, solve: Solve
+    ) -> set[str]:
         if self.to == "KEYS":
             show_keys(collection, head)
         elif self.to == "ABSOLUTE":
@@ -171,7 +192,7 @@ class MIEN_OT_landmarks(NeedsResult, bpy.types.Operator):
         head = find_object(collection, "head")
         try:
             if head is None:
-                raise ValueError("There is no tracked head.")
+                raise ValueError(NO_HEAD)
             update_landmarks(collection, head, [n for n in LANDMARKS if n in self.which])
         except ValueError as error:
             self.report({"ERROR"}, str(error))
@@ -196,7 +217,7 @@ class MIEN_OT_next_unsure(NeedsResult, bpy.types.Operator):
         scene: Any = context.scene
         solve = load_solve(scene.mien.collection)
         if solve is None:
-            self.report({"ERROR"}, OLD)
+            self.report({"ERROR"}, no_solve(scene.mien.collection))
             return {"CANCELLED"}
         sure = np.where(solve.found, solve.confidence, 0.0)
         runs = worst_frames(solve.frames, sure)

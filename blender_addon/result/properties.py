@@ -50,10 +50,23 @@ def held() -> Iterator[None]:
 
 
 def _refine(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    from ..scene.motion import refine
+    from ..scene.motion import LostPart, refine
+    from ..scene.solve import load_applied
 
-    if not _held:
+    if _held:
+        return
+    try:
         refine(self.id_data)
+    except LostPart as error:
+        problem = str(error)
+        with held():
+            self.motion = load_applied(self.id_data).motion
+
+        def draw(popup: bpy.types.UIPopupMenu, context: bpy.types.Context) -> None:
+            popup.layout.label(text=problem)
+
+        if not bpy.app.background:
+            context.window_manager.popup_menu(draw, title="Mien", icon="ERROR")
 
 
 def _width(name: str, description: str) -> FloatProperty:
@@ -88,6 +101,7 @@ class MienResult(bpy.types.PropertyGroup):
         name="Mesh with Keys",
         description="The mesh with the 52 keys while another one is shown",
         type=bpy.types.Mesh,
+        options={"HIDDEN"},
     )
     smooth_position: _width("Position", "Smooth where the head is")
     smooth_rotation: _width("Rotation", "Smooth how neck and head turn")

@@ -112,10 +112,23 @@ class MissingExporter(RuntimeError):
     """This Blender cannot write such files; the text says why and what to do."""
 
 
+def readable(error: Exception) -> str:
+    """Return what an exporter says; of one that failed in Python, the error alone."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    if not any("Traceback" in line for line in lines):
+        return str(error)
+    said = [line for line in lines if not line.startswith((" ", "Location:"))]
+    return said[-1]
+
+
 def export_objects(
     scene: bpy.types.Scene, objects: Sequence[bpy.types.Object], format_name: str, path: str
 ) -> None:
-    """Write objects to a file. Raises `MissingExporter`, and RuntimeError of the exporter."""
+    """Write objects to a file.
+
+    Raises `MissingExporter`, ValueError where they are not in the scene, and RuntimeError of the
+    exporter.
+    """
     chosen = FORMATS[format_name]
     options = bpy.app.build_options
     if chosen.option and not getattr(options, chosen.option, False):
@@ -160,6 +173,10 @@ def _only_selected(scene: bpy.types.Scene, objects: Sequence[bpy.types.Object]) 
         for entry, *_ in entries:
             entry.exclude = entry.hide_viewport = entry.collection.hide_viewport = False
         layer.update()
+        if not all(o.name in layer.objects for o in objects):
+            raise ValueError(
+                "The result is not in this scene: link its collection to the scene, then export"
+            )
         hidden = [(o, o.hide_get(view_layer=layer), o.hide_viewport) for o in objects]
         for subject in objects:
             subject.hide_viewport = False

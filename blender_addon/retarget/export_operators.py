@@ -16,7 +16,7 @@ from ..scene.rotations import quaternion_to_matrix
 from ..shared.conventions import T_CAMERAOBJECT_CV, T_CV_BLENDER
 from ..shared.live_link import table
 from ..translations import rpt
-from .exchange import FORMATS, MissingExporter, export_objects
+from .exchange import FORMATS, export_objects, readable
 from .performance import NoPerformance, read_performance, scene_rate
 
 
@@ -100,9 +100,11 @@ class MIEN_OT_export_file(bpy.types.Operator, ExportHelper):
         if path.suffix.lower() != kind.suffix:
             path = path.with_name(path.name + kind.suffix)
         try:
+            # Blender's exporters differ in what they do about a folder that is not there.
+            path.parent.mkdir(parents=True, exist_ok=True)
             export_objects(scene, self._objects(scene), self.file_format, str(path))
-        except (MissingExporter, ValueError, RuntimeError) as error:
-            self.report({"ERROR"}, str(error))
+        except (ValueError, RuntimeError, OSError) as error:
+            self.report({"ERROR"}, readable(error))
             return {"CANCELLED"}
         if not path.is_file():
             self.report({"ERROR"}, rpt("{path}: Blender's exporter has written nothing", path=path))
@@ -122,6 +124,8 @@ class MIEN_OT_export_file(bpy.types.Operator, ExportHelper):
         collection = scene.mien.collection
         roles = ("head", "rig", "origin", "camera")
         found = [find_object(collection, role) for role in roles]
+        if found[0] is None:
+            raise NoPerformance("There is no tracked head: track a clip or import a track first.")
         return [o for o in found if o is not None]
 
 

@@ -44,11 +44,15 @@ class MIEN_OT_match_keys(_NeedsTarget, bpy.types.Operator):
         settings = context.scene.mien_retarget
         target = settings.target
         kept = {d.name: (d.use, d.gain, d.neutral) for d in settings.drives}
+        keys = getattr(target.data, "shape_keys", None)
+        if target.type != "ARMATURE" and keys is None:
+            self.report({"ERROR"}, rpt("{name} has no shape keys", name=target.name))
+            return {"CANCELLED"}
         if target.type == "ARMATURE":
             pairs = [(name, "") for name in EXPRESSION_NAMES]
             settings.report = "Bones: the mapping says what each expression moves."
         else:
-            report = match_names([block.name for block in target.data.shape_keys.key_blocks[1:]])
+            report = match_names([block.name for block in keys.key_blocks[1:]])
             pairs = [(match.source, match.target) for match in report.matches]
             settings.report = report.text()
             if not pairs:
@@ -105,6 +109,17 @@ class MIEN_OT_neutral(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def check_character(target: bpy.types.Object) -> None:
+    """Raise ValueError where what is baked would be lost when the file is closed."""
+    keys = getattr(target.data, "shape_keys", None)
+    owner = target if target.type == "ARMATURE" else keys
+    if owner is not None and owner.library is not None:
+        raise ValueError(
+            "The character comes from another file, and keys would be lost: make a library "
+            "override of it, of a mesh with its data (Selected & Content), or make it local"
+        )
+
+
 class MIEN_OT_bake_to_character(_NeedsTarget, bpy.types.Operator):
     """Key the character with the performance as it is in Blender's curves now, edits included"""
 
@@ -123,6 +138,7 @@ class MIEN_OT_bake_to_character(_NeedsTarget, bpy.types.Operator):
         name = self.action_name or f"{target.name} Mien"
         try:
             performance = read_performance(context.scene.mien.collection)
+            check_character(target)
             if target.type == "ARMATURE":
                 action, missing = self._bones(settings, performance, name)
                 if missing:
@@ -149,7 +165,7 @@ class MIEN_OT_bake_to_character(_NeedsTarget, bpy.types.Operator):
         return {"FINISHED"}
 
     def _check_keys(self, context: bpy.types.Context, target: bpy.types.Object) -> None:
-        if target.data.shape_keys is None:
+        if getattr(target.data, "shape_keys", None) is None:
             raise ValueError(rpt("{name} has no shape keys", name=target.name))
         collection = context.scene.mien.collection
         head = find_object(collection, "head")

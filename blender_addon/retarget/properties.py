@@ -59,7 +59,10 @@ class MienRetarget(bpy.types.PropertyGroup):
         type=bpy.types.Object,
         poll=_is_character,
     )
-    drives: CollectionProperty(type=MienDrive)
+    drives: CollectionProperty(
+        type=MienDrive,
+        options={"HIDDEN"},
+    )
     active: IntProperty(name="Active", default=0, options={"HIDDEN"})
     mapping: PointerProperty(
         name="Mapping",
@@ -72,7 +75,11 @@ class MienRetarget(bpy.types.PropertyGroup):
         description="Put the action on an NLA track of its own, above what is there",
         default=False,
     )
-    report: StringProperty(name="Report", description="What the last matching found")
+    report: StringProperty(
+        name="Report",
+        description="What the last matching found",
+        options={"HIDDEN"},
+    )
 
     def drive_list(self) -> list[Drive]:
         """Return what is used; all expressions as they are where nothing was matched."""

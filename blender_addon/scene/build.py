@@ -298,11 +298,15 @@ class SceneUpdate:
         self._channels += expression_channels(solve, smoothing)
         weights = np.stack([c.values for c in self._channels if c.owner == "keys"], -1)
         low, high = np.floor(weights.min(axis=0)), np.ceil(weights.max(axis=0))
-        blocks = self._object("head").data.shape_keys.key_blocks
+        keys = self._object("head").data.shape_keys
         for number, name in enumerate(self.shot.model.expression_names):
+            block = None if keys is None else keys.key_blocks.get(name)
+            if block is None:
+                # Renamed or deleted by hand after the track that is refined.
+                continue
             # Blender clamps a key to its slider's range, in curves too.
-            blocks[name].slider_min = float(min(0.0, low[number]))
-            blocks[name].slider_max = float(max(1.0, high[number]))
+            block.slider_min = float(min(0.0, low[number]))
+            block.slider_max = float(max(1.0, high[number]))
 
     def _write(self) -> bool:
         """Write some of the curves; says whether those were all."""

@@ -93,6 +93,9 @@ def motion_channels(
         else:
             channels += _object_channels("camera", np.linalg.inv(head) @ T_BLENDER_CAMERAOBJECT)
     for joint, name in enumerate(BONES):
+        if name not in rig.data.bones:
+            # Renamed or deleted by hand; what is left still moves.
+            continue
         rest = np.array(rig.data.bones[name].matrix_local.to_3x3(), np.float64)
         # A row vector times `rest` is its transpose times the vector: armature to bone frame.
         path = f'pose.bones["{name}"].rotation_quaternion'

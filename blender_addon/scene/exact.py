@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .animation import Curves, curves_of
 from .datablocks import ROLE
+from .motion import LostPart
 
 MODIFIER = "Mien Exact Shape"
 KEY_STEP = 10.0
@@ -25,7 +26,12 @@ KEY_STEP = 10.0
 
 
 def exact_shapes(mesh: bpy.types.Mesh, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the shape (F, N, 3) of a mesh with relative keys at frames, by its curves."""
+    """Return the shape (F, N, 3) of a mesh with relative keys at frames, by its curves.
+
+    Raises `LostPart` where the mesh has no keys any more.
+    """
+    if mesh.shape_keys is None:
+        raise LostPart("The head's shape keys were deleted: track again to get them back.")
     blocks = mesh.shape_keys.key_blocks
     count = len(mesh.vertices)
     basis = np.empty(3 * count, np.float32)

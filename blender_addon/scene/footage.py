@@ -53,6 +53,11 @@ def index_to_frame(clip: bpy.types.MovieClip | None) -> int:
     return clip.frame_start - clip.frame_offset - first_index(clip)
 
 
+def last_frame(clip: bpy.types.MovieClip) -> int:
+    """Return the scene's frame that shows a clip's last one."""
+    return clip.frame_start - clip.frame_offset + clip.frame_duration - 1
+
+
 def clip_size(clip: bpy.types.MovieClip | None) -> tuple[int, int]:
     """Return width and height of a clip in pixels, as Blender shows it."""
     if clip is None or not clip.size[0]:

@@ -75,11 +75,16 @@ def all_channels(collection: bpy.types.Collection, solve: Solve, applied: Applie
     return channels
 
 
+class LostPart(ValueError):
+    """Something of the result that is needed was deleted; the text says what to do."""
+
+
 def refine(collection: bpy.types.Collection) -> bool:
     """Bring the curves to what the collection's settings say. False where there is no solve.
 
-    What was edited by hand stays: each key moves by the difference between the old and the new
-    smoothing, and only keys that Mien wrote get exactly the new value.
+    Raises `LostPart` where the motion is to go to what is not there. What was edited by hand
+    stays: each key moves by the difference between the old and the new smoothing, and only keys
+    that Mien wrote get exactly the new value.
     """
     solve = load_solve(collection)
     if solve is None:
@@ -87,9 +92,11 @@ def refine(collection: bpy.types.Collection) -> bool:
     settings = collection.mien_result
     before, after = load_applied(collection), Applied(settings.motion, settings.smoothing())
     owners = owners_of(collection)
+    if before.motion != after.motion and not {"rig", "camera"} <= owners.keys():
+        raise LostPart("The result's rig or camera was deleted: track again to get it back.")
     old = all_channels(collection, solve, before)
     new = all_channels(collection, solve, after)
-    if before.motion != after.motion and "rig" in owners and "camera" in owners:
+    if before.motion != after.motion:
         # Edits of the motion belong to curves that go: they are written anew.
         prepare_owners(owners["rig"], owners["camera"], after.motion)
         moving = [c for c in new if c.owner in ("rig", "camera")]
