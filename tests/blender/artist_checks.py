@@ -94,3 +94,151 @@ def linked(track: str, clip: str, folder: str, kind: str) -> dict[str, Any]:
         "told": told, "same": before == after, "state": item.state,
         "csv": told_by(ops.export_csv, filepath=str(Path(folder) / f"{kind}.csv")),
     }  # fmt: skip
+
+
+def damaged(track: str, clip: str, offset: int) -> dict[str, Any]:
+    """What is said when something of a result was deleted or renamed by hand."""
+    told: dict[str, Any] = {}
+    ops, scene = bpy.ops.mien, bpy.context.scene
+
+    def fresh() -> None:
+        bpy.ops.wm.read_homefile(use_empty=True)
+        ops.import_track(filepath=track, clip_path=clip)
+
+    fresh()
+    bpy.data.objects.remove(_find("camera"))
+    told["no camera"] = told_by(ops.motion, to="CAMERA")
+    result = bpy.context.scene.mien.collection.mien_result
+    # By the panel's field too, which then shows what it is.
+    result.motion = "OBJECT"
+    told["field"] = result.motion
+    told["smooth without a camera"] = told_by(ops.smooth, rotation=2.0)
+    fresh()
+    _find("head").shape_key_clear()
+    told["no keys, exact"] = told_by(ops.shape, to="ABSOLUTE")
+    told["no keys, smooth"] = told_by(ops.smooth, expression=2.0)
+    fresh()
+    _find("rig").data.bones["head"].name = "Kopf"
+    told["no bone, smooth"] = told_by(ops.smooth, rotation=2.0)
+    told["no bone, motion"] = told_by(ops.motion, to="CAMERA")
+    fresh()
+    bpy.data.objects.remove(_find("head"))
+    told["no head, landmarks"] = told_by(ops.landmarks)
+    told["no head, shape"] = told_by(ops.shape, to="ABSOLUTE")
+    told["no head, file"] = told_by(ops.export_file, filepath="/nowhere/a.fbx", file_format="FBX")
+    fresh()
+    scene = bpy.context.scene
+    mine = bpy.data.collections.new("Mine")
+    scene.collection.children.link(mine)
+    scene.mien.collection = mine
+    for name in ("smooth", "next_unsure", "shape"):
+        told[f"mine, {name}"] = told_by(getattr(ops, name))
+    return told
+
+
+def refined_after_edits(clip: str, connection: str, job_id: str) -> dict[str, Any]:
+    """Solve again after a key was renamed, then without any keys: the rest follows."""
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.mode, preferences.address = "CONNECT", connection
+    bpy.context.scene.mien.clip = bpy.data.movieclips.load(clip)
+    bpy.ops.mien.track(job_id=job_id)
+    told = {}
+    refined = _mien("scene.refined")
+    solve = _mien("scene.solve").load_solve(bpy.context.scene.mien.collection)
+
+    def update() -> str:
+        scene = bpy.context.scene
+        shot = refined.shot_of(solve, scene.mien.collection.mien_refine.offset)
+        shot.motion.translation[:] += 0.01
+        update = refined.RefinedUpdate(
+            scene, shot, scene.mien.clip, scene.mien.collection, has_model=False
+        )
+        update.finish()
+        curve = _mien("scene.animation").find_curve(_find("rig"), 'pose.bones["neck"].location')
+        return "" if curve is not None else "no curve"
+
+    _find("head").data.shape_keys.key_blocks["jawOpen"].name = "Kiefer"
+    told["renamed"] = update()
+    _find("head").shape_key_clear()
+    told["cleared"] = update()
+    return told
+
+
+def characters(track: str, clip: str, folder: str) -> dict[str, Any]:
+    """Bake to characters of another file: what would be lost is refused, the rest is there."""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    mesh = bpy.data.meshes.new("Character")
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [], [(0, 1, 2)])
+    for name, data in (("Character", mesh), ("Bones", bpy.data.armatures.new("Bones"))):
+        bpy.context.scene.collection.objects.link(bpy.data.objects.new(name, data))
+    for name in ("Basis", "jawOpen"):
+        bpy.data.objects["Character"].shape_key_add(name=name)
+    source = str(Path(folder) / "character.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=source)
+    found: dict[str, Any] = {}
+    for kind in ("linked", "object", "mesh"):
+        bpy.ops.wm.read_homefile(use_empty=True)
+        bpy.ops.mien.import_track(filepath=track, clip_path=clip)
+        scene = bpy.context.scene
+        with bpy.data.libraries.load(source, link=True) as (_, wanted):
+            wanted.objects = ["Character", "Bones"]
+        character, bones = wanted.objects
+        for item in wanted.objects:
+            scene.collection.objects.link(item)
+        if kind != "linked":
+            character = character.override_create(remap_local_usages=True)
+        if kind == "mesh":
+            character.data = character.data.override_create(remap_local_usages=True)
+        settings = scene.mien_retarget
+        settings.target = character
+        told = told_by(bpy.ops.mien.bake_to_character)
+        path = str(Path(folder) / f"{kind}.blend")
+        name = character.name
+        settings.target = bones
+        found[f"{kind}, bones"] = told_by(bpy.ops.mien.bake_to_character)
+        empty = bpy.data.objects.new("Empty", None)
+        settings.target = empty
+        found["empty"] = told_by(bpy.ops.mien.bake_to_character)
+        found["empty, match"] = told_by(bpy.ops.mien.match_keys)
+        bpy.ops.wm.save_as_mainfile(filepath=path)
+        bpy.ops.wm.open_mainfile(filepath=path)
+        back = next(o for o in bpy.data.objects if o.name == name and (
+            kind == "linked" or o.library is None))  # fmt: skip
+        animation = back.data.shape_keys.animation_data
+        kept = animation is not None and animation.action is not None
+        found[kind] = {"told": told, "kept": kept}
+    return found
+
+
+def exports(track: str, clip: str, folder: str) -> dict[str, Any]:
+    """Files into a folder that is not there yet, under a file, and of a result without a scene."""
+    bpy.ops.mien.import_track(filepath=track, clip_path=clip)
+    place, found = Path(folder), {}
+    for kind, suffix in (("FBX", ".fbx"), ("GLTF", ".glb")):
+        path = place / f"neuer Ordner é {kind}" / f"take{suffix}"
+        told = told_by(bpy.ops.mien.export_file, filepath=str(path), file_format=kind)
+        found[kind] = [told, path.is_file()]
+    (place / "file").write_text("no folder", "utf-8")
+    found["under a file"] = told_by(
+        bpy.ops.mien.export_file, filepath=str(place / "file" / "take.fbx"), file_format="FBX"
+    )
+    (place / "taken.fbx").mkdir()
+    found["taken"] = told_by(
+        bpy.ops.mien.export_file, filepath=str(place / "taken.fbx"), file_format="FBX"
+    )
+    scene = bpy.context.scene
+    scene.collection.children.unlink(scene.mien.collection)
+    found["elsewhere"] = told_by(
+        bpy.ops.mien.export_file, filepath=str(place / "take.fbx"), file_format="FBX"
+    )
+    return found
+
+
+def relative_backend(folder: str) -> str:
+    """The program of the backend as the file browser gives it: relative to the .blend file."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(Path(folder) / "shot.blend"))
+    (Path(folder) / "mien").write_text("#!/bin/sh\nexec sleep 30\n", "utf-8")
+    (Path(folder) / "mien").chmod(0o755)
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.mode, preferences.backend_path = "LOCAL", "//mien"
+    return told_by(bpy.ops.mien.check_backend)

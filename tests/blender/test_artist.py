@@ -45,3 +45,52 @@ def test_a_result_of_another_file_is_not_changed(
     assert figures["same"]
     assert figures["state"] == "FAILED"
     assert figures["csv"] == ""
+
+
+def test_what_was_deleted_is_named(blender: Any, track_file: Path, clip: Path) -> None:
+    told = blender.run("artist_checks.py", "damaged", track=track_file, clip=clip, offset=3)
+    assert "camera was deleted: track again" in told["no camera"]
+    assert told["field"] == "HEAD"
+    assert "shape keys were deleted" in told["no keys, exact"]
+    for name in ("no head, landmarks", "no head, shape"):
+        assert "no head any more" in told[name]
+    assert "no tracked head" in told["no head, file"]
+    for name in ("smooth", "next_unsure", "shape"):
+        assert "no result of Mien" in told[f"mine, {name}"]
+    for name in ("smooth without a camera", "no keys, smooth", "no bone, smooth",
+                 "no bone, motion"):  # fmt: skip
+        assert told[name] == "", name
+
+
+def test_solving_goes_on_beside_edits(blender: Any, service: Service, clip: Path) -> None:
+    told = blender.run("artist_checks.py", "refined_after_edits", clip=clip,
+                       connection=service.connection, job_id=service.job_id)  # fmt: skip
+    assert told == {"renamed": "", "cleared": ""}
+
+
+def test_nothing_is_baked_that_would_be_lost(
+    blender: Any, track_file: Path, clip: Path, tmp_path: Path
+) -> None:
+    found = blender.run(
+        "artist_checks.py", "characters", track=track_file, clip=clip, folder=tmp_path
+    )
+    for kind in ("linked", "object"):
+        assert "library override" in found[kind]["told"]
+        assert not found[kind]["kept"]
+    assert found["mesh"] == {"told": "", "kept": True}
+    assert "library override" in found["linked, bones"]
+    assert "no shape keys" in found["empty"] and "no shape keys" in found["empty, match"]
+
+
+def test_files_that_cannot_be_written_are_told(
+    blender: Any, track_file: Path, clip: Path, tmp_path: Path
+) -> None:
+    found = blender.run("artist_checks.py", "exports", track=track_file, clip=clip, folder=tmp_path)
+    assert found["FBX"] == found["GLTF"] == ["", True]
+    assert "file" in found["under a file"]
+    assert "taken.fbx" in found["taken"]
+    assert "link its collection" in found["elsewhere"]
+
+
+def test_the_backends_program_may_be_relative(blender: Any, tmp_path: Path) -> None:
+    assert blender.run("artist_checks.py", "relative_backend", folder=tmp_path) == ""
