@@ -112,6 +112,33 @@ class RigCamera(Part, frozen=True, kw_only=True):
     """Focal length in pixels of its own clip, if known."""
 
 
+class PersonSource(Part, frozen=True, kw_only=True):
+    """Photographs or a clip that show a person. Since 1.2."""
+
+    path: Text
+    """Absolute path of a picture, a folder of pictures, a clip or an image sequence, as the server
+    sees it."""
+
+    focal_px: Positive | None = None
+    """Focal length in pixels of the full-size pictures, if known."""
+
+
+class UsedSource(Part, frozen=True, kw_only=True):
+    """A photograph or clip that a person was built from. Since 1.2."""
+
+    name: Text
+    """File name."""
+
+    n_frames: Count
+    """Frames of it that went in."""
+
+    focal_px: float
+    """Its solved or given focal length, pixels."""
+
+    image_size: tuple[Whole, Whole]
+    """Width and height in pixels."""
+
+
 class TrackJob(Message, frozen=True, kw_only=True, tag="track"):
     """Settings of a job that tracks one face through a clip, or those of several cameras."""
 
@@ -189,6 +216,14 @@ class RefineJob(Message, frozen=True, kw_only=True, tag="refine"):
     gives those alone; "whole" solves everything; "both" gives the near ones first."""
 
 
+class IdentityJob(Message, frozen=True, kw_only=True, tag="identity"):
+    """Build a person from any photographs and clips of theirs: the largest face in each. Since
+    1.2."""
+
+    sources: Annotated[list[PersonSource], msgspec.Meta(min_length=1, max_length=256)]
+    """What shows them; a folder counts as so many photographs."""
+
+
 class PeopleJob(Message, frozen=True, kw_only=True, tag="people"):
     """Find out who is in a clip, or in one frame of it. Since 1.2."""
 
@@ -224,11 +259,25 @@ class DiagnosticJob(Message, frozen=True, kw_only=True, tag="diagnostic"):
     """Load the tensor library, try the device, and name it in the result. Since 1.2."""
 
 
-Job: TypeAlias = TrackJob | RefineJob | PeopleJob | DiagnosticJob
+Job: TypeAlias = TrackJob | RefineJob | IdentityJob | PeopleJob | DiagnosticJob
 """Every kind of job; the header's `job.type` says which one."""
 
-JOBS: tuple[type[Message], ...] = (TrackJob, RefineJob, PeopleJob, DiagnosticJob)
+JOBS: tuple[type[Message], ...] = (
+    TrackJob,
+    RefineJob,
+    IdentityJob,
+    PeopleJob,
+    DiagnosticJob,
+)
 """The kinds of job, which travel inside SubmitJob."""
 
-PARTS: tuple[type[Part], ...] = (ShotConstraints, PinnedPoint, ExpressionLimit, Lens, RigCamera)
-"""What jobs are made of."""
+PARTS: tuple[type[Part], ...] = (
+    ShotConstraints,
+    PinnedPoint,
+    ExpressionLimit,
+    Lens,
+    RigCamera,
+    PersonSource,
+    UsedSource,
+)
+"""What jobs and their results are made of."""

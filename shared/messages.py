@@ -12,14 +12,17 @@ from __future__ import annotations
 from .jobs import PARTS as PARTS
 from .jobs import DiagnosticJob as DiagnosticJob
 from .jobs import ExpressionLimit as ExpressionLimit
+from .jobs import IdentityJob as IdentityJob
 from .jobs import Job as Job
 from .jobs import Lens as Lens
 from .jobs import PeopleJob as PeopleJob
+from .jobs import PersonSource as PersonSource
 from .jobs import PinnedPoint as PinnedPoint
 from .jobs import RefineJob as RefineJob
 from .jobs import RigCamera as RigCamera
 from .jobs import ShotConstraints as ShotConstraints
 from .jobs import TrackJob as TrackJob
+from .jobs import UsedSource as UsedSource
 from .message_base import ERROR_CODES as ERROR_CODES
 from .message_base import FINAL_STATES as FINAL_STATES
 from .message_base import ArraySpec as ArraySpec
@@ -33,6 +36,7 @@ from .results import CameraResult as CameraResult
 from .results import DiagnosticResult as DiagnosticResult
 from .results import Event as Event
 from .results import FrameResult as FrameResult
+from .results import IdentityResult as IdentityResult
 from .results import JobCancelled as JobCancelled
 from .results import JobDone as JobDone
 from .results import JobFailed as JobFailed
@@ -188,6 +192,7 @@ SERVER_MESSAGES: tuple[type[Message], ...] = (
     TextureResult,
     CameraResult,
     PersonResult,
+    IdentityResult,
     DiagnosticResult,
     JobDone,
     JobFailed,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .jobs import UsedSource
 from .message_base import ArraySpec, Count, ErrorCode, Float32s, Message, Pixels, Text
 
 
@@ -193,6 +194,25 @@ class PersonResult(JobResult, frozen=True, kw_only=True, eq=False, tag="person_r
     """sRGB picture of the face where it is seen best, first row at the top."""
 
 
+class IdentityResult(JobResult, frozen=True, kw_only=True, eq=False, tag="identity_result"):
+    """The person that an IdentityJob has built: what a person's file holds. Since 1.2."""
+
+    identity: Annotated[Float32s, ArraySpec("f4", ("I",))]
+    """Identity coefficients in standard deviations."""
+
+    correction: Annotated[Float32s, ArraySpec("f4", ("N", 3))]
+    """What the coefficients leave undone: added to the vertices of the mean head, metres."""
+
+    joint_correction: Annotated[Float32s, ArraySpec("f4", ("J", 3))]
+    """The same for the joints' centres."""
+
+    sources: list[UsedSource]
+    """What they were built from."""
+
+    skipped: list[Text] = []
+    """Sources that were left out and why, for a person."""
+
+
 class DiagnosticResult(JobResult, frozen=True, kw_only=True, eq=False, tag="diagnostic_result"):
     """One step of a DiagnosticJob."""
 
@@ -257,6 +277,7 @@ Event: TypeAlias = (
     | TextureResult
     | CameraResult
     | PersonResult
+    | IdentityResult
     | DiagnosticResult
 )
 """What a job reports while it runs."""

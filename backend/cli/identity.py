@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from backend.atomic import check_output
 from backend.cli.outcome import is_interrupted
-from backend.cli.progress import make_view
+from backend.cli.progress import ProgressView, make_view
+from backend.cli.remote import RemoteSettings, person_on_server
 from backend.errors import BadInputError
+
+if TYPE_CHECKING:
+    from backend.person import Person
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Identity:
     """Focal length of a source that is known, such as photo.jpg=2400; the others are solved."""
     device: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
     """Where to compute: "cpu", "cuda", "mps", or "auto"."""
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
+    """Where to work."""
 
     def run(self) -> None:
         """Solve and write the file; raises `MienError`."""
@@ -39,24 +45,12 @@ class Identity:
             raise BadInputError("Name photographs or clips of the person.")
         check_output(self.output)
         known = dict(self._known(text) for text in self.focal_px)
-        from backend.identity import build_person
-        from backend.stages import Reporter
-        from shared.messages import Event, Progress
-
         view = make_view(False)
-
-        def show(event: Event) -> None:
-            if isinstance(event, Progress):
-                view.update(event.stage, event.fraction)
-
         try:
-            person = build_person(
-                self.sources,
-                focal_px=known,
-                device=self.device,
-                report=Reporter(show, is_interrupted),
-                on_skip=lambda text: view.note(f"warning: {text}"),
-            )
+            if self.remote.server is None:
+                person = self._here(known, view)
+            else:
+                person = person_on_server(self.remote, self.sources, known, view)
             person.save(self.output)
         finally:
             view.close()
@@ -64,6 +58,23 @@ class Identity:
         view.note(f"{self.output}: from {frames} frames of {len(person.sources)} sources")
         for source in person.sources:
             view.note(f"  {source.name}: {source.frames} frames, {source.focal_px:.0f} px")
+
+    def _here(self, known: dict[int, float], view: ProgressView) -> Person:
+        from backend.identity import build_person
+        from backend.stages import Reporter
+        from shared.messages import Event, Progress
+
+        def show(event: Event) -> None:
+            if isinstance(event, Progress):
+                view.update(event.stage, event.fraction)
+
+        return build_person(
+            self.sources,
+            focal_px=known,
+            device=self.device,
+            report=Reporter(show, is_interrupted),
+            on_skip=lambda text: view.note(f"warning: {text}"),
+        )
 
     def _known(self, text: str) -> tuple[int, float]:
         name, _, value = text.rpartition("=")

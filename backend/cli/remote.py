@@ -1,9 +1,9 @@
-"""Tracking on a running server: submit, follow, put the results together."""
+"""Work on a running server: submit, follow, put the results together."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,8 +18,9 @@ from backend.settings import TrackSettings
 
 if TYPE_CHECKING:
     from backend.cli.progress import ProgressView
+    from backend.person import Person
     from backend.track import Track
-    from shared.jobs import ShotConstraints
+    from shared.jobs import Job, ShotConstraints
     from shared.rig import KnownCamera
 
 
@@ -28,7 +29,7 @@ class RemoteSettings:
     """Which server to use, if any."""
 
     server: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Track on a running `mien serve` instead of in this process: tcp://HOST:PORT, the path of a
+    """Work on a running `mien serve` instead of in this process: tcp://HOST:PORT, the path of a
     connection file, or "local" for this user's own server."""
     server_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
     """The server's public CURVE key, where it asks for encryption."""
@@ -67,8 +68,6 @@ def track_on_server(
     from backend.assembly import Known, ResultCollector
     from backend.cli.rig_options import rig_cameras
     from backend.constraints import to_text
-    from backend.server.client import track_remote
-    from backend.server.security import load_key_pair
     from backend.settings import known_focal_px
     from shared.messages import Lens, Progress, TrackJob
 
@@ -103,15 +102,7 @@ def track_on_server(
         else:
             results.take(event)
 
-    with _interruption() as interrupted:
-        track_remote(
-            None if remote.server == "local" else remote.server,
-            job,
-            take,
-            interrupted,
-            keys=None if remote.key_file is None else load_key_pair(remote.key_file),
-            server_key=remote.server_key,
-        )
+    _run(remote, job, take)
     person = "" if settings.person is None else settings.person.name
     track = results.track(
         Known(
@@ -121,6 +112,53 @@ def track_on_server(
     if track is None:
         raise MienError("The server ended the job without a result.")
     return track
+
+
+def person_on_server(
+    remote: RemoteSettings, sources: Sequence[Path], focal_px: Mapping[int, float],
+    view: ProgressView,
+) -> Person:  # fmt: skip
+    """Build a person on a server, which must see the sources at the same paths.
+
+    focal_px: focal lengths that are known, by number. Raises the `MienError` that the job ended in.
+    """
+    from backend.server.identity_job import person_of
+    from shared.messages import IdentityJob, IdentityResult, PersonSource, Progress
+
+    results: list[IdentityResult] = []
+
+    def take(event: object) -> None:
+        if isinstance(event, Progress):
+            view.update(event.stage, event.fraction)
+        elif isinstance(event, IdentityResult):
+            results.append(event)
+
+    asked = [
+        PersonSource(path=str(path.absolute()), focal_px=focal_px.get(number))
+        for number, path in enumerate(sources)
+    ]
+    _run(remote, IdentityJob(sources=asked), take)
+    if not results:
+        raise MienError("The server ended the job without a result.")
+    for text in results[-1].skipped:
+        view.note(f"warning: {text}")
+    return person_of(results[-1])
+
+
+def _run(remote: RemoteSettings, job: Job, take: Callable[[object], None]) -> None:
+    """Follow a job to its end; raises the `MienError` that it ended in."""
+    from backend.server.client import track_remote
+    from backend.server.security import load_key_pair
+
+    with _interruption() as interrupted:
+        track_remote(
+            None if remote.server == "local" else remote.server,
+            job,
+            take,
+            interrupted,
+            keys=None if remote.key_file is None else load_key_pair(remote.key_file),
+            server_key=remote.server_key,
+        )
 
 
 @contextmanager

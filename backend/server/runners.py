@@ -15,6 +15,7 @@ from shared.messages import (
     DiagnosticJob,
     DiagnosticResult,
     Event,
+    IdentityJob,
     Job,
     JobDone,
     PeopleJob,
@@ -54,6 +55,7 @@ Runner: TypeAlias = Callable[[Job, JobContext], JobDone]
 RUNNERS: dict[str, str] = {
     tag_of(TrackJob): "backend.server.track_job:run_track_job",
     tag_of(RefineJob): "backend.server.refine_job:run_refine_job",
+    tag_of(IdentityJob): "backend.server.identity_job:run_identity_job",
     tag_of(PeopleJob): "backend.server.people_job:run_people_job",
     tag_of(DiagnosticJob): "backend.server.runners:run_diagnostic_job",
 }
@@ -65,6 +67,8 @@ def paths_of(job: Job) -> list[str]:
     if isinstance(job, TrackJob):
         paths = [job.clip, *(camera.clip for camera in job.cameras)]
         return paths + [path for path in (job.constraints.mask, job.person) if path]
+    if isinstance(job, IdentityJob):
+        return [source.path for source in job.sources]
     if isinstance(job, PeopleJob):
         return [job.clip]
     if isinstance(job, RefineJob):

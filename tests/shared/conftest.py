@@ -39,6 +39,10 @@ SCALARS: dict[str, Any] = {
     "focal_sd_percent": 2.5,
     "near_ms": 120.5,
     "whole_ms": 900.0,
+    "sources": [
+        m.UsedSource(name="anna 漢.jpg", n_frames=1, focal_px=2400.5, image_size=(4000, 3000))
+    ],
+    "skipped": ["b.jpg: no face"],
     "job": m.TrackJob(
         clip="/clips/a.mp4",
         start=3,
@@ -64,6 +68,7 @@ SCALARS: dict[str, Any] = {
             )
         ],
         person="/people/anna.npz",
+        frame_rate=(30000, 1001),
     ),
 }
 SIZES = {"N": 7, "E": 2, "I": 5, "T": 4, "J": 4, "L": 6, "H": 3, "W": 5, "S": 3,
