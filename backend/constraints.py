@@ -6,7 +6,7 @@ Frames are those of the first clip, counted from 0; the fit counts the rows of t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -209,6 +209,17 @@ def check_for_shot(
             raise BadInputError(f"The pin in frame {pin.frame}: {error}.") from error
     if constraints.mask:
         check_mask(Path(constraints.mask), frames)
+
+
+def ranges_outside(constraints: ShotConstraints, frames: Iterable[int]) -> list[str]:
+    """Sentences on ignored ranges that hold none of a shot's frames: somebody counts otherwise."""
+    numbers = sorted(int(frame) for frame in frames)
+    return [
+        f"the ignored frames {first} to {last} are none of the shot's {numbers[0]} to "
+        f"{numbers[-1]}, which are counted from 0"
+        for first, last in constraints.ignore_frames
+        if not any(first <= number <= last for number in numbers)
+    ]
 
 
 @contextmanager

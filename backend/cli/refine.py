@@ -12,7 +12,7 @@ import tyro
 from backend.atomic import check_output
 from backend.cli.outcome import is_interrupted
 from backend.cli.progress import make_view
-from backend.constraints import ConstraintSettings, from_text
+from backend.constraints import ConstraintSettings, from_text, ranges_outside
 from backend.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Refine:
         check_output(self.output)
         track = Track.load(self.track)
         view = make_view(False)
+        for sentence in ranges_outside(given, track.frame_index):
+            view.note(f"warning: {sentence}")
 
         def show(event: Event) -> None:
             if isinstance(event, Progress):

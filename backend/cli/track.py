@@ -14,7 +14,7 @@ from backend.cli.outcome import is_interrupted
 from backend.cli.progress import ProgressView, make_view
 from backend.cli.remote import RemoteSettings, TrackRequest, track_on_server
 from backend.cli.rig_options import RigSettings, further_cameras
-from backend.constraints import ConstraintSettings
+from backend.constraints import ConstraintSettings, ranges_outside
 from backend.errors import BadInputError, MienError
 from backend.settings import TrackSettings
 
@@ -74,6 +74,9 @@ class TrackClip:
             constraints = self.constraints.read()
             footage = open_footage(self.clips[0], start=self.start, end=self.end, frame_rate=rate)
             request = TrackRequest(settings, constraints, self.clips[1:], known, rate)
+            if constraints.ignore_frames:
+                for sentence in ranges_outside(constraints, footage.frame_numbers()):
+                    footage.warn(sentence)
             track = self._track(footage, request, view)
             track.save(self.output)
             if self.overlay is not None:

@@ -20,6 +20,7 @@ from backend.constraints import (
     from_text,
     limit_of,
     naming_what_hides,
+    ranges_outside,
     read_pins,
     to_text,
 )
@@ -189,6 +190,13 @@ def test_what_the_fit_would_refuse_is_refused_before_anything_is_looked_at(tmp_p
     ):
         with pytest.raises(BadInputError, match=says):
             check_for_shot(wrong, Numbered(), head, 2)
+
+
+def test_ranges_that_somebody_has_counted_otherwise_are_said() -> None:
+    ignored = ShotConstraints(ignore_frames=[(2, 3), (0, 2), (6, 90), (1001, 1004)])
+    said = ranges_outside(ignored, [5, 4, 3, 6])
+    assert len(said) == 2 and said[0].startswith("the ignored frames 0 to 2 are none of the shot's")
+    assert "1001 to 1004" in said[1] and "3 to 6" in said[1]
 
 
 def test_what_hides_every_face_is_named() -> None:
