@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 
 import bpy
+from bpy.app.handlers import persistent
 
 from .. import backend_process
 from ..backend_process import BackendError
 from ..runtime import preferences, redraw
+from ..scene.datablocks import check_editable
 from ..shot import HeadModel
 from ..translations import iface, rpt
 from .drive import apply_pose, build_head, write_recording
@@ -26,7 +29,8 @@ class LiveRun:
     """One live run in one scene."""
 
     def __init__(self, scene: bpy.types.Scene, stream: LiveStream) -> None:
-        self.scene_name = scene.name
+        # Its number: the artist may rename it meanwhile.
+        self._scene_uid = scene.session_uid
         self.stream = stream
         self.model: HeadModel | None = None
         self.error = ""
@@ -56,7 +60,7 @@ class LiveRun:
         """Carry what has come into the scene; returns whether the run has ended."""
         if self.is_finished:
             return True
-        stream, scene = self.stream, bpy.data.scenes.get(self.scene_name)
+        stream, scene = self.stream, self._scene()
         has_frame = stream.poll()
         if scene is None:
             self.finish()
@@ -79,7 +83,7 @@ class LiveRun:
 
     def end_recording(self) -> int:
         """Write what was kept as actions; returns the number of frames."""
-        stream, scene = self.stream, bpy.data.scenes.get(self.scene_name)
+        stream, scene = self.stream, self._scene()
         stream.is_recording = False
         poses, stream.recorded = stream.recorded, []
         if not poses or self.model is None or scene is None:
@@ -90,6 +94,16 @@ class LiveRun:
         )
         return len(poses)
 
+    def fail(self, error: str) -> None:
+        """End the run for an error of the add-on; what was recorded is lost with it."""
+        self.leave()
+        self.error = error
+
+    def leave(self) -> None:
+        """End the run and leave the scene as it is."""
+        self.is_finished = True
+        self.stream.close()
+
     def finish(self) -> int:
         """End the run; returns the frames of a recording that was under way."""
         if self.is_finished:
@@ -99,6 +113,10 @@ class LiveRun:
         recorded = self.end_recording() if self.is_recording else 0
         self.stream.close()
         return recorded
+
+    def _scene(self) -> bpy.types.Scene | None:
+        uid = self._scene_uid
+        return next((scene for scene in bpy.data.scenes if scene.session_uid == uid), None)
 
     def _update_head(self, scene: bpy.types.Scene) -> None:
         stream, settings = self.stream, scene.mien_live
@@ -127,8 +145,9 @@ def live_run() -> LiveRun | None:
 
 
 def start_live(context: bpy.types.Context) -> LiveRun:
-    """Start following. Raises `BackendError`."""
+    """Start following. Raises `BackendError`; ValueError for a head that is not to be changed."""
     settings, scene = context.scene.mien_live, context.scene
+    check_editable(settings.collection)
     command = backend_process.find_backend(bpy.path.abspath(preferences(context).backend_path))
     source = settings.source.strip()
     path = Path(bpy.path.abspath(source))
@@ -148,11 +167,24 @@ def start_live(context: bpy.types.Context) -> LiveRun:
 def poll_live() -> float | None:
     """One look; returns when to look again, as Blender's timers want it."""
     run = live_run()
-    if run is None or run.step():
-        redraw()
-        return None
+    try:
+        is_finished = run is None or run.step()
+    except Exception as error:
+        # Whatever stands in the way in the scene: the camera is let go, and it is said.
+        traceback.print_exc()
+        assert run is not None
+        run.fail(rpt("The scene could not be changed: {error}", error=error))
+        is_finished = True
     redraw()
-    return POLL_S
+    return None if is_finished else POLL_S
+
+
+@persistent
+def _before_load(*_: object) -> None:
+    """Let the camera go: the head that follows it is of the file that is closed."""
+    run = live_run()
+    if run is not None:
+        run.leave()
 
 
 class MIEN_OT_live(bpy.types.Operator):
@@ -169,7 +201,7 @@ class MIEN_OT_live(bpy.types.Operator):
             return {"CANCELLED"}
         try:
             start_live(context)
-        except BackendError as error:
+        except (BackendError, ValueError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         if not bpy.app.timers.is_registered(poll_live):
@@ -222,13 +254,16 @@ CLASSES = (MIEN_OT_live, MIEN_OT_live_stop, MIEN_OT_live_record)
 
 
 def register() -> None:
-    """Add the operators."""
+    """Add the operators, and end what runs with its file."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    bpy.app.handlers.load_pre.append(_before_load)
 
 
 def unregister() -> None:
     """End what runs and take the operators away."""
+    if _before_load in bpy.app.handlers.load_pre:
+        bpy.app.handlers.load_pre.remove(_before_load)
     run = live_run()
     if run is not None:
         run.finish()

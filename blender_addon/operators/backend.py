@@ -42,7 +42,11 @@ def poll_installation() -> float | None:
         return POLL_S
     if installation.error is None:
         # Whoever has installed it wants to know whether it works, and on what.
-        start_check()
+        try:
+            start_check()
+        except BackendError as error:
+            installation.error = str(error)
+            redraw()
     return None
 
 

@@ -7,6 +7,8 @@ import bpy
 from bpy.props import StringProperty
 from bpy_extras.io_utils import ImportHelper
 
+from ..scene.footage import kept_path
+
 
 class MIEN_OT_open_clip(bpy.types.Operator, ImportHelper):
     """Open a clip or an image sequence to track"""
@@ -23,7 +25,7 @@ class MIEN_OT_open_clip(bpy.types.Operator, ImportHelper):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Load the clip and choose it."""
         try:
-            clip = bpy.data.movieclips.load(self.filepath)
+            clip = bpy.data.movieclips.load(kept_path(self.filepath))
         except RuntimeError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

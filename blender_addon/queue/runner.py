@@ -22,6 +22,7 @@ from ..scene.footage import clip_rate, clip_size
 from ..shared.messages import new_job_id
 from ..shot import ShotReceiver
 from ..track_run import TrackRun
+from ..translations import rpt
 from .properties import ENDED
 from .snapshot import job_from_text
 
@@ -115,14 +116,18 @@ class QueueRunner:
         self.leave()
         if scene is None or not key:
             return False
-        advice = "Try again; if it happens again, report it with what the console says."
+        advice = rpt("Try again; if it happens again, report it with what the console says.")
         self._note(scene, key, "FAILED", f"{message}. {advice}")
         return True
 
     def leave(self) -> None:
-        """Let go of the job that runs: it goes on at the backend."""
+        """Let go of the job that runs: it goes on at the backend, and its entry waits."""
         if self.run is not None:
             self.run.leave()
+        scene = self.scene
+        item = None if scene is None else scene.mien_queue.find(self.key)
+        if item is not None and item.state == "RUNNING":
+            item.state = "WAITING"
         self.run, self.key = None, ""
 
     def _start_next(self, scene: bpy.types.Scene) -> bool:
@@ -162,7 +167,7 @@ class QueueRunner:
         if run.problem is not None:
             self._note(scene, key, "FAILED", run.problem.report)
         elif run.phase == "cancelled":
-            self._note(scene, key, "CANCELLED", "Stopped.")
+            self._note(scene, key, "CANCELLED", rpt("Stopped."))
         else:
             self._note(scene, key, "DONE", run.warning or run.summary)
         if item is not None and not bpy.app.background:

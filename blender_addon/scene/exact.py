@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .animation import Curves, curves_of
 from .datablocks import ROLE
+from .footage import kept_path
 from .motion import LostPart
 
 MODIFIER = "Mien Exact Shape"
@@ -110,7 +111,7 @@ def show_cache(
     modifier.interpolation, modifier.time_mode = "LINEAR", "FRAME"
     modifier.play_mode = "SCENE"
     modifier.frame_start = float(first)
-    modifier.filepath = str(path)
+    modifier.filepath = kept_path(str(path))
     collection.mien_result.shape = "CACHE"
 
 

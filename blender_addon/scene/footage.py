@@ -15,6 +15,16 @@ FALLBACK_SIZE = (1920, 1080)
 _LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$")
 
 
+def kept_path(path: str) -> str:
+    """Return a path as Blender's own Open keeps it: relative to the .blend where that is wanted."""
+    if not bpy.data.filepath or not bpy.context.preferences.filepaths.use_relative_paths:
+        return path
+    try:
+        return bpy.path.relpath(bpy.path.abspath(path))
+    except ValueError:  # Another drive of Windows.
+        return path
+
+
 def clip_source(clip: bpy.types.MovieClip) -> str:
     """Return what the backend opens: the file, or a pattern such as "shot.####.png"."""
     path = os.path.abspath(bpy.path.abspath(clip.filepath, library=clip.library))

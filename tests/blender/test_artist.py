@@ -94,3 +94,38 @@ def test_files_that_cannot_be_written_are_told(
 
 def test_the_backends_program_may_be_relative(blender: Any, tmp_path: Path) -> None:
     assert blender.run("artist_checks.py", "relative_backend", folder=tmp_path) == ""
+
+
+def test_a_folder_with_its_clip_and_cache_can_be_moved(
+    blender: Any, track_file: Path, clip: Path, tmp_path: Path
+) -> None:
+    told = blender.run(
+        "artist_checks.py", "kept_paths", track=track_file, clip=clip, folder=tmp_path
+    )
+    assert told["shape"] == ""
+    assert told["cache"] == "//shot_Mien.pc2"
+    assert told["clip"] == "//shot/plate.mp4"
+    assert told["size"] == "(320, 180)"
+    assert told["job"] == told["absolute"] == str(tmp_path / "shot" / "plate.mp4")
+
+
+def test_a_live_run_ends_with_its_file(blender: Any, tmp_path: Path) -> None:
+    told = blender.run("artist_checks.py", "live_and_the_file", folder=tmp_path)
+    assert told == {"goes_on": True, "finished": True, "ended": True, "can_start": ""}
+
+
+def test_an_error_ends_a_live_run_and_is_told(blender: Any, tmp_path: Path) -> None:
+    told = blender.run("artist_checks.py", "live_breaks", folder=tmp_path)
+    assert told["again"] is None and told["finished"]
+    assert "something is wrong" in told["error"]
+
+
+def test_a_job_that_nobody_follows_waits(blender: Any, clip: Path, tmp_path: Path) -> None:
+    told = blender.run("artist_checks.py", "let_go", clip=clip, folder=tmp_path)
+    assert told["states"] == ["RUNNING", "WAITING", "RUNNING", "WAITING"]
+
+
+def test_an_installation_that_does_not_start_says_so(blender: Any, tmp_path: Path) -> None:
+    told = blender.run("artist_checks.py", "broken_installation", folder=tmp_path)
+    assert told["again"] is None
+    assert "there is no such file" in told["error"]
