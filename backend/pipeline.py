@@ -46,6 +46,7 @@ from backend.stages import (
     pose_frames,
     settle_subject,
     subject_tracker,
+    warn_of_lens,
 )
 from backend.track import Track
 from backend.views import Stacked, View, camera_results, known_focals, stack
@@ -84,6 +85,7 @@ def run_track(
         head = person.head(head)
     identity = None if person is None else person.identity
     check_for_shot(constraints, footage, head, 1 + len(cameras))
+    warn_of_lens(settings, footage)
     is_final = settings.quality == "final"
     looks: Quality = "final" if is_final else "fast"
     detector = load_detector(detector_for(settings.quality), device)

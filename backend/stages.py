@@ -88,6 +88,31 @@ def check_settings(settings: TrackSettings) -> None:
         )
 
 
+def warn_of_lens(settings: TrackSettings, footage: Footage) -> None:
+    """Have the footage warn of a distortion that no lens has over all of its picture.
+
+    Such come from coefficients in other units: the polynomial stops rising within the picture, so
+    that two places of the undistorted one would be seen at the same pixel.
+    """
+    focal_px = known_focal_px(settings, footage.image_size)
+    if settings.distortion is None or focal_px is None:
+        return
+    corner = np.array(footage.image_size, np.float64) - 1
+    centre = np.array(settings.principal_point or tuple(corner / 2))
+    reach = float(np.linalg.norm(np.maximum(centre, corner - centre))) / focal_px
+    radius = np.linspace(0.0, 4.0 * reach, 4000)
+    square = radius**2
+    k1, k2, k3 = settings.distortion
+    seen = radius * (1.0 + square * (k1 + square * (k2 + square * k3)))
+    falls = np.flatnonzero(np.diff(seen) <= 0)
+    largest = seen[falls[0]] if len(falls) else seen[-1]
+    if largest < reach:
+        footage.warn(
+            f"the distortion folds the picture over itself {largest * focal_px:.0f} pixels from the "
+            "lens's axis: a face there is misplaced. K1 to K3 are in units of the focal length."
+        )
+
+
 def fit_settings(settings: TrackSettings, image_size: tuple[int, int]) -> FitSettings:
     """The part of the settings that concerns the fit of pictures of image_size (W, H)."""
     return FitSettings(

@@ -13,6 +13,7 @@ from backend.footage import Footage, open_footage
 from backend.pipeline import run_track
 from backend.samples import PERFORMANCE
 from backend.settings import TrackSettings
+from backend.stages import warn_of_lens
 from shared.messages import Event, FrameResult, ModelResult, Progress, TextureResult
 
 FRAMES = 3
@@ -81,6 +82,29 @@ def test_the_preview_is_what_was_streamed(footage: Footage) -> None:
     np.testing.assert_array_equal(track.expression, np.stack([e.expression for e in previews]))
     assert not track.identity.any() and track.texture.size == 0
     assert "fit" not in {event.stage for event in events if isinstance(event, Progress)}
+
+
+@pytest.mark.parametrize(
+    ("distortion", "folds_at"),
+    [
+        # K1 alone stops rising at r = 1 / sqrt(-3 K1), where two thirds of r are seen.
+        ((-5.0, 0.0, 0.0), 1000 * 2 / 3 / 15**0.5),
+        ((-0.05, 0.0, 0.0), None),
+        ((0.4, 0.1, 0.0), None),
+        (None, None),
+    ],
+)
+def test_a_distortion_that_no_lens_has_is_said(
+    footage: Footage,
+    distortion: tuple[float, float, float] | None,
+    folds_at: float | None,
+) -> None:
+    footage.warnings.clear()
+    warn_of_lens(TrackSettings(focal_px=1000.0, distortion=distortion), footage)
+    assert len(footage.warnings) == (folds_at is not None)
+    if folds_at is not None:
+        assert f"folds the picture over itself {folds_at:.0f} pixels" in footage.warnings[0]
+    footage.warnings.clear()
 
 
 @pytest.mark.parametrize(
