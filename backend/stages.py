@@ -108,8 +108,9 @@ def warn_of_lens(settings: TrackSettings, footage: Footage) -> None:
     largest = seen[falls[0]] if len(falls) else seen[-1]
     if largest < reach:
         footage.warn(
-            f"the distortion folds the picture over itself {largest * focal_px:.0f} pixels from the "
-            "lens's axis: a face there is misplaced. K1 to K3 are in units of the focal length."
+            "the distortion folds the picture over itself "
+            f"{largest * focal_px:.0f} pixels from the lens's axis: a face there is misplaced. "
+            "K1 to K3 are in units of the focal length."
         )
 
 
