@@ -14,6 +14,7 @@ from .first.panel import (
 )
 from .rig_list import draw_rig
 from .runtime import runtime
+from .scene.camera import shown_clip
 from .scene.datablocks import find_object
 from .scene.footage import clip_size
 from .scene.material import (
@@ -25,7 +26,7 @@ from .scene.material import (
 )
 from .scene.visibility import PERCENT
 from .text import draw_text
-from .translations import iface
+from .translations import CONTEXT, iface
 
 
 class _Panel:
@@ -37,6 +38,7 @@ class _Panel:
 
 class _TrackPanel(_Panel):
     bl_label = "Track"
+    bl_translation_context = CONTEXT
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the settings, or the progress while tracking."""
@@ -88,6 +90,8 @@ class _TrackPanel(_Panel):
         column.prop(settings, "texture_size")
         column.prop(settings, "set_scene")
 
+        if not running:
+            _draw_replaced(layout, context)
         if running:
             layout.progress(factor=run.fraction, text=run.status)
             layout.operator("mien.cancel", icon="CANCEL")
@@ -97,6 +101,23 @@ class _TrackPanel(_Panel):
             row.operator("mien.track", icon="TRACKER")
         draw_device(layout, context)
         _draw_outcome(layout, context)
+
+
+def _draw_replaced(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Warn where the next run replaces the result of another clip."""
+    settings = context.scene.mien
+    camera = None if settings.collection is None else find_object(settings.collection, "camera")
+    shown = None if camera is None else shown_clip(camera.data)
+    if settings.clip is None or shown is None or shown == settings.clip:
+        return
+    box = layout.box()
+    text = iface(
+        "Track replaces {name}, which is of the clip {clip}.",
+        name=settings.collection.name,
+        clip=shown.name,
+    )
+    draw_text(box, text, context, icon="ERROR")
+    box.operator("mien.new_result", text="Keep It, Make a New Result", icon="DUPLICATE")
 
 
 def _draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -68,6 +68,24 @@ class MIEN_OT_load_sequence(bpy.types.Operator, ImportHelper):
         return {"FINISHED"}
 
 
+class MIEN_OT_new_result(bpy.types.Operator):
+    """Leave this result as it is: the next run makes a new head beside it"""
+
+    bl_idname = "mien.new_result"
+    bl_label = "New Result"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only where there is a result that the next run would update."""
+        return context.scene.mien.collection is not None
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Empty the panel's Result."""
+        context.scene.mien.collection = None
+        return {"FINISHED"}
+
+
 class MIEN_OT_seen_group(bpy.types.Operator):
     """Fill the vertex group "Mien Seen" with what was seen in enough of the frames"""
 
@@ -119,5 +137,5 @@ class MIEN_OT_shot_light(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (MIEN_OT_load_sequence, MIEN_OT_seen_group, MIEN_OT_shot_light)
+CLASSES = (MIEN_OT_new_result, MIEN_OT_load_sequence, MIEN_OT_seen_group, MIEN_OT_shot_light)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

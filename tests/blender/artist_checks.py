@@ -335,3 +335,32 @@ def broken_installation(folder: str) -> dict[str, Any]:
     )
     again = _mien("operators.backend").poll_installation()
     return {"again": again, "error": runtime.installation.error}
+
+
+def another_clip(track: str, clip: str, folder: str) -> dict[str, Any]:
+    """What the panel says before a result of another clip is replaced, and what its button does."""
+    from types import SimpleNamespace
+
+    from panel_checks import in_layout, texts_of
+
+    bpy.ops.mien.import_track(filepath=track, clip_path=clip)
+    other = Path(folder) / "other.mp4"
+    other.write_bytes(Path(clip).read_bytes())
+    settings, panels = bpy.context.scene.mien, _mien("panels")
+
+    def drawn(layout: Any) -> str:
+        box = layout.box()
+        panels._TrackPanel.draw(SimpleNamespace(layout=box), bpy.context)
+        return " ".join(texts_of(box.introspect()))
+
+    def states(layout: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {"same": drawn(layout)}
+        settings.clip = bpy.data.movieclips.load(str(other))
+        found["other"] = drawn(layout)
+        bpy.ops.mien.new_result()
+        found["new"] = drawn(layout)
+        found["kept"] = [c.name for c in bpy.data.collections]
+        return found
+
+    in_layout(states)
+    return {}

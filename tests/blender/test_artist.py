@@ -129,3 +129,16 @@ def test_an_installation_that_does_not_start_says_so(blender: Any, tmp_path: Pat
     told = blender.run("artist_checks.py", "broken_installation", folder=tmp_path)
     assert told["again"] is None
     assert "there is no such file" in told["error"]
+
+
+def test_a_result_of_another_clip_is_not_replaced_unawares(
+    blender: Any, track_file: Path, clip: Path, tmp_path: Path
+) -> None:
+    told = blender.run(
+        "artist_checks.py", "another_clip", track=track_file, clip=clip, folder=tmp_path
+    )
+    assert "Track replaces" not in told["same"]
+    assert "Track replaces Mien, which is of the clip clip.mp4" in told["other"]
+    assert "Make a New Result" in told["other"]
+    assert "Track replaces" not in told["new"]
+    assert told["kept"] == ["Mien"]
