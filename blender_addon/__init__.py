@@ -42,5 +42,10 @@ def register() -> None:
 
 def unregister() -> None:
     """Stop what runs and take the classes away again."""
+    import bpy
+
+    from .runtime import cancel_modal
+
+    cancel_modal(bpy.context)
     for module in reversed(_modules()):
         module.unregister()

@@ -15,6 +15,7 @@ from bpy.props import (
 )
 
 from . import rig_list
+from .translations import CONTEXT
 
 
 class MienSettings(bpy.types.PropertyGroup):
@@ -51,6 +52,7 @@ class MienSettings(bpy.types.PropertyGroup):
     focal_mode: EnumProperty(
         name="Focal Length",
         description="Where the focal length comes from",
+        translation_context=CONTEXT,
         items=(
             ("SOLVE", "Solve", "Find the focal length from the shot"),
             ("FIXED", "Fixed", "Use the focal length below"),

@@ -104,6 +104,29 @@ def stop_everything() -> None:
     stop_backend()
 
 
+_modal: list[Any] = []
+"""Operators that have begun to run modally, those that have ended meanwhile among them."""
+
+
+def runs_modally(operator: Any) -> None:
+    """Note an operator that goes on: Blender does not tell it when the add-on is switched off."""
+    _modal[:] = [one for one in _modal if _is_alive(one)] + [operator]
+
+
+def cancel_modal(context: bpy.types.Context) -> None:
+    """Have what runs modally take its timers, texts and drawings away."""
+    running, _modal[:] = [one for one in _modal if _is_alive(one)], []
+    for operator in running:
+        operator.cancel(context)
+
+
+def _is_alive(operator: Any) -> bool:
+    try:
+        return bool(operator.bl_idname)
+    except ReferenceError:  # Blender has freed it: it has ended.
+        return False
+
+
 def redraw() -> None:
     """Draw again whatever shows Mien's state."""
     for window in bpy.context.window_manager.windows:

@@ -48,7 +48,8 @@ def in_sources(folder: Path) -> tuple[set[str], list[str]]:
                     if isinstance(part, ast.JoinedStr):
                         if _has_words(part):
                             wrong.append(f"{relative.as_posix()}:{part.lineno}")
-                    else:
+                    elif not isinstance(node, ast.Raise) or " " in part.value:
+                        # A word alone is for the code that catches the error.
                         found.add(part.value)
     return {text for text in found if _is_text(text)}, sorted(set(wrong))
 
@@ -56,8 +57,7 @@ def in_sources(folder: Path) -> tuple[set[str], list[str]]:
 def _shown(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the expressions of a call that end up before the artist."""
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        # A word alone is for the code that catches it.
-        yield from (a for a in node.exc.args if " " in str(getattr(a, "value", " ")))
+        yield from node.exc.args
     if not isinstance(node, ast.Call):
         return
     function = node.func

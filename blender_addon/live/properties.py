@@ -6,6 +6,8 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
 
+from ..translations import CONTEXT
+
 
 class MienLiveSettings(bpy.types.PropertyGroup):
     """Where live frames come from, and where they go."""
@@ -20,6 +22,7 @@ class MienLiveSettings(bpy.types.PropertyGroup):
     detector: EnumProperty(
         name="Detector",
         description="What looks for landmarks in each frame",
+        translation_context=CONTEXT,
         items=(
             ("infinite3d", "Exact", "Follows blinks and lips closely"),
             ("dense", "Quick", "Takes somewhat less time and is less exact"),
@@ -32,6 +35,7 @@ class MienLiveSettings(bpy.types.PropertyGroup):
     field_of_view: FloatProperty(
         name="Field of View",
         description="The camera's horizontal field of view",
+        translation_context=CONTEXT,
         subtype="ANGLE",
         default=1.05,
         min=0.1,

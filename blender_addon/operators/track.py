@@ -13,7 +13,7 @@ from bpy.props import BoolProperty, StringProperty
 from ..backend_process import BackendError
 from ..client import JobClient
 from ..rig_list import first_focal_px, rig_cameras
-from ..runtime import ensure_backend, preferences, redraw, runtime
+from ..runtime import ensure_backend, preferences, redraw, runs_modally, runtime
 from ..scene import images
 from ..scene.camera import clip_focal_px
 from ..scene.datablocks import check_editable
@@ -182,6 +182,7 @@ class MIEN_OT_track(bpy.types.Operator):
         manager = context.window_manager
         self._timer = manager.event_timer_add(POLL_S, window=context.window)
         manager.modal_handler_add(self)
+        runs_modally(self)
         context.workspace.status_text_set("Mien is tracking    Esc: Stop")
         return {"RUNNING_MODAL"}
 
@@ -244,7 +245,8 @@ class MIEN_OT_track(bpy.types.Operator):
         if self._timer is not None:
             context.window_manager.event_timer_remove(self._timer)
             self._timer = None
-            context.workspace.status_text_set(None)
+            if context.workspace is not None:
+                context.workspace.status_text_set(None)
 
 
 class MIEN_OT_cancel(bpy.types.Operator):

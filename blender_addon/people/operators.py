@@ -11,7 +11,7 @@ from bpy.props import BoolProperty, EnumProperty, IntProperty
 
 from ..backend_process import BackendError
 from ..client import JobClient
-from ..runtime import redraw
+from ..runtime import redraw, runs_modally
 from ..scene.footage import index_to_frame
 from ..translations import iface, rpt, tip
 from .finding import add_person, ask
@@ -51,6 +51,7 @@ class MIEN_OT_find_people(bpy.types.Operator):
         manager = context.window_manager
         self._timer = manager.event_timer_add(POLL_S, window=context.window)
         manager.modal_handler_add(self)
+        runs_modally(self)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -79,7 +80,8 @@ class MIEN_OT_find_people(bpy.types.Operator):
         return self._end(context)
 
     def cancel(self, context: bpy.types.Context) -> None:
-        """Blender closes the window, or loads another file."""
+        """Blender closes the window, or loads another file; or the add-on is switched off."""
+        self._remove_timer(context)
         if self._client is not None:
             self._client.cancel()
             self._client.close()
@@ -102,11 +104,15 @@ class MIEN_OT_find_people(bpy.types.Operator):
             return False
         return True
 
-    def _end(self, context: bpy.types.Context) -> set[str]:
+    def _remove_timer(self, context: bpy.types.Context) -> None:
         if self._timer is not None:
             context.window_manager.event_timer_remove(self._timer)
             self._timer = None
-            context.workspace.status_text_set(None)
+            if context.workspace is not None:
+                context.workspace.status_text_set(None)
+
+    def _end(self, context: bpy.types.Context) -> set[str]:
+        self._remove_timer(context)
         client = self._client
         assert client is not None
         if client.problem is not None:

@@ -12,7 +12,7 @@ from gpu_extras.batch import batch_for_shader
 
 from ..backend_process import BackendError
 from ..client import JobClient
-from ..runtime import redraw
+from ..runtime import redraw, runs_modally
 from ..scene.footage import clip_size, index_to_frame
 from ..translations import iface, rpt, tip
 from .finding import add_person, ask
@@ -94,6 +94,7 @@ class MIEN_OT_pick_person(bpy.types.Operator):
             self._draw, (), "WINDOW", "POST_PIXEL"
         )
         manager.modal_handler_add(self)
+        runs_modally(self)
         context.window.cursor_modal_set("CROSSHAIR")
         self._tell(context)
         return {"RUNNING_MODAL"}
@@ -197,8 +198,10 @@ class MIEN_OT_pick_person(bpy.types.Operator):
             bpy.types.SpaceClipEditor.draw_handler_remove(self._handler, "WINDOW")
             self._handler = None
             self._region.tag_redraw()
-            context.window.cursor_modal_restore()
-            context.workspace.status_text_set(None)
+            if context.window is not None:
+                context.window.cursor_modal_restore()
+            if context.workspace is not None:
+                context.workspace.status_text_set(None)
         if self._client is not None:
             self._client.cancel()
             self._client.close()

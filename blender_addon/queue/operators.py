@@ -14,7 +14,7 @@ from ..operators.track import track_job
 from ..runtime import redraw
 from ..scene.footage import index_to_frame
 from ..shared.messages import new_job_id
-from ..translations import tip
+from ..translations import rpt, tip
 from . import runner
 from .properties import ENDED
 from .snapshot import describe_job, job_to_text
@@ -174,7 +174,7 @@ class MIEN_OT_queue_cancel(_QueueOperator, bpy.types.Operator):
         if running is not None and running.key == item.key:
             running.cancel(item.key)
         else:
-            item.state, item.message = "CANCELLED", "Stopped."
+            item.state, item.message = "CANCELLED", rpt("Stopped.")
         return {"FINISHED"}
 
 

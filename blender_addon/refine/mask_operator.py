@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
+from ..runtime import runs_modally
 from ..scene.solve import load_solve
 from .masks import MaskPictures, mask_folder
 from .picture import picture_size
@@ -63,6 +64,7 @@ Animated shapes are taken frame by frame; feathers are left out"""
         manager = context.window_manager
         self._timer = manager.event_timer_add(POLL_S, window=context.window)
         manager.modal_handler_add(self)
+        runs_modally(self)
         manager.progress_begin(0, 100)
         return {"RUNNING_MODAL"}
 

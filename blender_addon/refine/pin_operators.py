@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
 
-from ..runtime import redraw
+from ..runtime import redraw, runs_modally
 from ..translations import iface, rpt
 from .layout import label
 from .picture import from_shown, view_of
@@ -100,6 +100,7 @@ about it are solved again when the mouse button is released"""
         self._offset = (pixel[0] - mouse[0], pixel[1] - mouse[1])
         drag_from(collection, name, pixel)
         context.window_manager.modal_handler_add(self)
+        runs_modally(self)
         text = iface("{landmark}    Drag: Pin    Esc, Right Mouse: Cancel", landmark=label(name))
         context.workspace.status_text_set(text)
         redraw()

@@ -19,6 +19,7 @@ from bpy.props import (
 
 from ..scene.datablocks import find_object
 from ..shared.arkit import EXPRESSION_NAMES
+from ..translations import CONTEXT
 from .layout import label
 
 SIGMA_PX = 0.5
@@ -174,6 +175,7 @@ class MienRefine(bpy.types.PropertyGroup):
     focal_mode: EnumProperty(
         name="Focal Length",
         description="What becomes of the focal length when the whole shot is solved again",
+        translation_context=CONTEXT,
         items=(
             ("KEEP", "As Before", "Solved, fixed or zooming, as it was in the last solve"),
             ("SOLVE", "Solve", "Find one focal length for the shot"),

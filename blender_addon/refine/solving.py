@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 
 from ..backend_process import BackendError
-from ..runtime import redraw
+from ..runtime import redraw, runs_modally
 from ..scene.datablocks import LOCKED, is_locked
 from ..translations import tip
 from .job import Scope
@@ -61,6 +61,7 @@ class Solving(NeedsResult):
         self._timer = context.window_manager.event_timer_add(POLL_S, window=context.window)
         if not is_modal:
             context.window_manager.modal_handler_add(self)
+            runs_modally(self)
         return {"RUNNING_MODAL"}
 
     def solve_to_end(self, context: bpy.types.Context, scope: Scope) -> set[str]:

@@ -17,7 +17,7 @@ from ..scene.exact import show_absolute, show_cache, show_keys
 from ..scene.landmarks import LANDMARKS, PREFIX, update_landmarks
 from ..scene.motion import LostPart, refine
 from ..scene.solve import Solve, load_solve
-from ..translations import rpt
+from ..translations import CONTEXT, rpt
 from .properties import MOTION_ITEMS, SHAPE_ITEMS, held
 
 NO_HEAD = "The result has no head any more: track again to get it back"
@@ -47,6 +47,7 @@ class MIEN_OT_smooth(NeedsResult, bpy.types.Operator):
 
     bl_idname = "mien.smooth"
     bl_label = "Smooth"
+    bl_translation_context = CONTEXT
     bl_options = {"REGISTER", "UNDO"}
 
     position: FloatProperty(

@@ -39,7 +39,7 @@ def _translated(function: str, text: str, values: dict[str, Any]) -> str:
     # Only where Blender runs already: modules without it are used outside too.
     bpy = sys.modules.get("bpy")
     if bpy is not None:
-        text = getattr(bpy.app.translations, function)(text)
+        text = getattr(bpy.app.translations, function)(text, CONTEXT)
     return text.format(**values) if values else text
 
 
