@@ -364,3 +364,35 @@ def another_clip(track: str, clip: str, folder: str) -> dict[str, Any]:
 
     in_layout(states)
     return {}
+
+
+def switched_off() -> dict[str, Any]:
+    """The add-on is switched off while operators run modally: those that run clean up."""
+    runtime = _mien("runtime")
+    cancelled = []
+
+    class Running:
+        """An operator that goes on, as far as the add-on asks it."""
+
+        bl_idname = "mien.running"
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def cancel(self, context: Any) -> None:
+            cancelled.append((self.name, context is not None))
+
+    class Ended(Running):
+        """One that Blender has freed: whatever it is asked raises ReferenceError."""
+
+        @property
+        def bl_idname(self) -> str:
+            raise ReferenceError("StructRNA of type MIEN_OT_track has been removed")
+
+    for operator in (Running("track"), Ended("solve"), Running("pick")):
+        runtime.runs_modally(operator)
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    return {"cancelled": cancelled}

@@ -142,3 +142,8 @@ def test_a_result_of_another_clip_is_not_replaced_unawares(
     assert "Make a New Result" in told["other"]
     assert "Track replaces" not in told["new"]
     assert told["kept"] == ["Mien"]
+
+
+def test_what_runs_cleans_up_when_the_addon_is_switched_off(blender: Any) -> None:
+    told = blender.run("artist_checks.py", "switched_off")
+    assert told["cancelled"] == [["track", True], ["pick", True]]
