@@ -5,6 +5,7 @@ Frames are those of the first clip, counted from 0; the fit counts the rows of t
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -72,7 +73,8 @@ def read_pins(path: Path) -> list[PinnedPoint]:
     Raises `BadInputError` that names the file and the entry.
     """
     try:
-        text = path.read_bytes()
+        # Windows' editors begin a file with a byte order mark.
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror}).") from error
     try:

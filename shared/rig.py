@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,9 @@ def read_rig(path: Path, clips: Sequence[str]) -> list[KnownCamera]:
     Raises `RigFileError` that names the file and what to do.
     """
     try:
-        rig = msgspec.json.decode(path.read_bytes(), type=RigFile)
+        # Windows' editors begin a file with a byte order mark.
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        rig = msgspec.json.decode(text, type=RigFile)
     except OSError as error:
         raise RigFileError(f"{path}: cannot be read ({error.strerror}).") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -30,6 +30,7 @@ from backend.footage import Footage
 from backend.head import Head
 from backend.masks import hidden_again, masked_sigma
 from backend.picture_file import write_picture
+from backend.rig_file import read_rig
 from shared.jobs import ExpressionLimit, PinnedPoint, ShotConstraints
 
 PIN = {"frame": 12, "point": "ibug68/30", "x": 640.5, "y": 360}
@@ -145,6 +146,16 @@ def test_a_mask_that_is_painted_anew_is_read_anew(tmp_path: Path, name: str) -> 
         hidden = hidden_again(points, frames, tmp_path / name, size)
         assert hidden.tolist() == [[white > 0]] * 2
         assert hidden_again(points, frames, tmp_path / name, size) is hidden
+
+
+def test_files_of_windows_editors_are_read(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    (tmp_path / "pins.json").write_bytes(mark + json.dumps([PIN]).encode())
+    assert [pin.frame for pin in read_pins(tmp_path / "pins.json")] == [12]
+    cameras = [{"clip": "A.mp4", "f": 900.0}, {"clip": "B.mp4", "f": 800.0}]
+    (tmp_path / "rig.json").write_bytes(mark + json.dumps({"cameras": cameras}).encode())
+    known = read_rig(tmp_path / "rig.json", [Path("B.mp4")])
+    assert [camera.focal_px for camera in known] == [800.0]
 
 
 class Numbered(Footage):
