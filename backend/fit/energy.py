@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,6 +47,8 @@ class Energy:
     """(C,)"""
     moving: Tensor
     """(n,) points of the temporal term."""
+    motion: Tensor
+    """(F-1,C,n,2) pixels by which they go on with the face; empty for loose frames."""
     low: Tensor
     """(E,) and `high` (E,): ranges of the expressions."""
     high: Tensor
@@ -78,10 +81,9 @@ class Energy:
             meeting = self.intersection.at_size(state)
             parts.append(meeting.cost(state, s.intersection_weight).double().sum())
         if self.link is not None:
-            moved = terms.temporal_residual(pixels[:, :, self.moving], self._temporal_gain())
-            parts.append(moved.double().square().sum())
-            for _, values, gain in self._changes(state):
-                parts.append(terms.change_residual(values, gain).double().square().sum())
+            parts.append(self._temporal().cost(pixels[:, :, self.moving]).double().sum())
+            for _, values, change in self._changes(state):
+                parts.append(change.cost(values).double())
         return torch.stack(parts).sum()
 
     def linearise(self, state: State) -> NormalEquations:
@@ -92,17 +94,17 @@ class Energy:
         equations = NormalEquations.zeros(
             frames, size, shared, state.expression, self.link is not None
         )
-        gain = None if self.link is None else self._temporal_gain()
+        temporal = None if self.link is None else self._temporal()
         points, moving = self.points.at_size(state), self.moving
         add_pixels(
-            equations, points, state, self.centres, self.target, s.landmark_weight, moving, gain,
-            self.shared,
+            equations, points, state, self.centres, self.target, s.landmark_weight, moving,
+            temporal, self.shared,
         )  # fmt: skip
-        if gain is not None:
+        if temporal is not None:
             part = points.subset(moving)
-            add_motion(equations, part, state, self.centres, gain, self.shared)
+            add_motion(equations, part, state, self.centres, temporal, self.shared)
             for columns, values, change in self._changes(state):
-                equations.add_change(columns, terms.change_residual(values, change), change)
+                equations.add_change(columns, *change.derivatives(values))
         for residual, derivative in self._expression_terms(state):
             equations.add_diagonal(slice(0, e), residual, derivative)
         if self.shared:
@@ -167,19 +169,20 @@ class Energy:
     def _held(self) -> Tensor:
         return self.seen.clamp_min(UNSEEN)
 
-    def _temporal_gain(self) -> Tensor:
+    def _temporal(self) -> terms.Temporal:
         assert self.link is not None
-        return self.link.sqrt() * (self.settings.temporal_weight**0.5 / (0.01 * self.face_size))
+        s, unit = self.settings, 0.01 * self.face_size
+        gain = self.link.sqrt() * (s.temporal_weight**0.5 / unit)
+        return terms.Temporal(gain, self.motion, s.temporal_robust * unit)
 
-    def _changes(self, state: State) -> list[tuple[slice, Tensor, Tensor]]:
-        """What is smooth from frame to frame: columns, values (F,n) and gains (F-1,)."""
+    def _changes(self, state: State) -> list[tuple[slice, Tensor, terms.Change]]:
+        """What is smooth from frame to frame: columns, values (F,n) and how smooth."""
         assert self.link is not None
         s, (_, e) = self.settings, state.expression.shape
         zoom = slice(e + POSE_SIZE - 1, e + POSE_SIZE)
-        return [
-            (slice(0, e), state.expression, (s.smoothness_weight * self.link).sqrt()),
-            (zoom, state.zoom[:, None], (s.zoom_smoothness * self.link).sqrt()),
-        ]
+        quick = terms.Change(s.smoothness_weight * self.link, s.smoothness_robust)
+        slow = terms.Change(s.zoom_smoothness * self.link, math.inf)
+        return [(slice(0, e), state.expression, quick), (zoom, state.zoom[:, None], slow)]
 
     def _add_shared(self, equations: NormalEquations, state: State) -> None:
         s = self.settings

@@ -24,18 +24,19 @@ CHUNK = 32
 
 def add_pixels(
     equations: NormalEquations, points: PosedPoints, state: State, centres: Tensor,
-    target: terms.Target, weight: float, moving: Tensor, gain: Tensor | None, shared: bool,
+    target: terms.Target, weight: float, moving: Tensor, temporal: terms.Temporal | None,
+    shared: bool,
 ) -> None:  # fmt: skip
     """Add the landmark term, and what of the temporal term concerns a single frame.
 
-    The temporal term's residual is gain (x_next - x_this) over the points `moving`: its products
-    of a frame with itself are a curvature like any other; `add_motion` adds those of two frames.
+    The temporal term is over the points `moving`: its products of a frame with itself are a
+    curvature like any other; `add_motion` adds those of two frames.
     """
     frames, cameras, k = len(state.expression), state.n_cameras, len(state.identity)
     step = max(1, CHUNK // cameras) if cameras > 1 else CHUNK
     motion = None
-    if gain is not None:
-        motion = _Motion(_moving_pixels(points.subset(moving), state, centres, frames), gain)
+    if temporal is not None:
+        motion = _Motion(_moving_pixels(points.subset(moving), state, centres, frames), temporal)
     columns = _camera_columns(state)
     border = totals = None
     if shared:
@@ -80,12 +81,12 @@ def add_pixels(
 
 
 def add_motion(
-    equations: NormalEquations, points: PosedPoints, state: State, centres: Tensor, gain: Tensor,
-    shared: bool,
+    equations: NormalEquations, points: PosedPoints, state: State, centres: Tensor,
+    temporal: terms.Temporal, shared: bool,
 ) -> None:  # fmt: skip
     """Add the temporal term's products of a frame with the next, over its points.
 
-    With t = gain^2 they are -t J_f' A_f' A_n J_n for frames f and n = f + 1, A being a pixel's
+    With its curvature t they are -t J_f' A_f' A_n J_n for frames f and n = f + 1, A being a pixel's
     derivative by its point, and so for the border.
     """
     frames, k = len(state.expression), len(state.identity)
@@ -101,7 +102,8 @@ def add_motion(
         part = state.frames(slice(at.start, at.stop + 1))
         posed = points.pose(part)
         views = views_of(posed.points, part, centres)
-        pair = _Pair.of(points, posed, views, -gain[at].square(), shared)
+        weight = temporal.frames(at).derivatives(views.pixels)[1]
+        pair = _Pair.of(points, posed, views, -weight, shared)
         frame_products(pair.this, pair.to_next, equations.coupling[at])
         if border is None or totals is None:
             continue
@@ -156,15 +158,14 @@ def _add_camera_blocks(equations: NormalEquations, blocks: Tensor, k: int) -> No
 class _Motion:
     """The temporal term's gradient and curvature at the pixels (F,C,n,2) of its points."""
 
-    def __init__(self, pixels: Tensor, gain: Tensor) -> None:
-        square = gain.square()
-        flow = square[:, None, None, None] * (pixels[1:] - pixels[:-1])
+    def __init__(self, pixels: Tensor, temporal: terms.Temporal) -> None:
+        flow, weight = temporal.derivatives(pixels)
         self.pull = torch.zeros_like(pixels)
         self.pull[:-1] -= flow
         self.pull[1:] += flow
-        self.curvature = square.new_zeros(len(pixels))
-        self.curvature[:-1] += square
-        self.curvature[1:] += square
+        self.curvature = pixels.new_zeros(pixels.shape[:-1])
+        self.curvature[:-1] += weight
+        self.curvature[1:] += weight
 
 
 def _moving_pixels(points: PosedPoints, state: State, centres: Tensor, frames: int) -> Tensor:
@@ -176,12 +177,12 @@ def _moving_pixels(points: PosedPoints, state: State, centres: Tensor, frames: i
 
 
 def _raise(curvature: Tensor, moving: Tensor, by: Tensor) -> Tensor:
-    """Curvature (F,C,L) or (F,C,L,2,2) with `by` (F,) more at the points moving."""
+    """Curvature (F,C,L) or (F,C,L,2,2) with `by` (F,C,n) more at the n points moving."""
     if curvature.ndim == 3:
-        curvature[:, :, moving] += by[:, None, None]
+        curvature[:, :, moving] += by
     else:
         eye = torch.eye(2, dtype=by.dtype, device=by.device)
-        curvature[:, :, moving] += by[:, None, None, None, None] * eye
+        curvature[:, :, moving] += by[..., None, None] * eye
     return curvature
 
 
@@ -217,10 +218,10 @@ class _Pair:
     def of(
         cls, points: PosedPoints, posed: Posed, views: Views, weight: Tensor, shared: bool
     ) -> _Pair:
-        """weight (F-1,) of the products, 0 where frames do not belong together."""
+        """weight (F-1,C,n) of the products, 0 where frames do not belong together."""
         first, last = slice(None, -1), slice(1, None)
         seen = views.by_camera
-        t = weight[:, None, None, None, None]
+        t = weight[:, :, None, None]
         cameras = torch.einsum("fcail,fcajl->cij", t * seen[first], seen[last])
         if views.pixels.shape[1] == 1:
             # One camera: rows are pixels.
@@ -229,7 +230,8 @@ class _Pair:
                 posed, views.by_point[:, 0], camera[:, :, 0], camera if shared else None
             )
             this, next_ = rows.frames(first), rows.frames(last)
-            return cls(this, next_.times(weight), next_, this.times(weight), cameras)
+            to_next, to_this = next_.times(weight[:, 0]), this.times(weight[:, 0])
+            return cls(this, to_next, next_, to_this, cameras)
         # Several: rows are points, and what lies between is a 3 x 3 matrix a point.
         frames, count = len(posed.points), posed.points.shape[-1]
         eye = torch.eye(3).to(posed.points)[:, :, None].expand(frames, 3, 3, count)

@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,6 +22,7 @@ from backend.head.landmarks import layout
 
 from . import start
 from .behind_lips import behind_lips
+from .bulk_motion import bulk_motion
 from .correction import CorrectionBasis, correction_basis
 from .energy import Energy
 from .intersection import Intersection
@@ -35,6 +37,7 @@ from .terms import Target
 
 # Points of the temporal term: neighbours move alike.
 MOVING = 80
+Key, Made = TypeVar("Key"), TypeVar("Made")
 
 
 class Free(enum.Flag):
@@ -239,8 +242,16 @@ class Problem:
         return Energy(
             self.points, self.centres, target, seen, self.settings, self.prior,
             self.tensor(np.median(self.size)), link, self.tensor(np.log(self.focal_start)),
-            self.moving, low, high, self.size_split, self.intersection, shared,
+            self.moving, self._motion(link), low, high, self.size_split, self.intersection, shared,
         )  # fmt: skip
+
+    def _motion(self, link: Tensor | None) -> Tensor:
+        """(F-1,C,n,2) the face's own motion at the points of the temporal term."""
+        o = self.observed
+        if link is None:
+            return self.tensor(np.zeros((0, *o.size.shape[1:], len(self.moving), 2)))
+        motion = bulk_motion(o.landmarks_2d, o.sigma, link.double().cpu().numpy(), o.size)
+        return self.tensor(motion[:, :, self.moving.cpu().numpy()])
 
     def minimise(
         self, state: State, free: Free, iterations: int, robust: float,
@@ -362,32 +373,32 @@ def _kind(head: Head) -> str:
     return f"{head.template.device} {head.template.dtype}"
 
 
-def _restricted(head: Head, layout_name: str) -> PosedPoints:
-    """A head's landmark points, kept for the next frame: gathering them takes longer than a fit."""
-    kept = _cache.setdefault(head, {})
-    key = (layout_name, _kind(head))
+def _kept(
+    cache: WeakKeyDictionary[Head, dict[Key, Made]], head: Head, key: Key, make: Callable[[], Made]
+) -> Made:
+    """What a head gives, made once: gathering it takes longer than the fit of a frame."""
+    kept = cache.setdefault(head, {})
     if key not in kept:
-        kept[key] = PosedPoints.of(head, layout(layout_name))
+        kept[key] = make()
     return kept[key]
+
+
+def _restricted(head: Head, layout_name: str) -> PosedPoints:
+    """A head's landmark points."""
+    key = (layout_name, _kind(head))
+    return _kept(_cache, head, key, lambda: PosedPoints.of(head, layout(layout_name)))
 
 
 def _size_split(head: Head) -> SizeSplit:
-    kept = _size_splits.setdefault(head, {})
-    if _kind(head) not in kept:
-        kept[_kind(head)] = SizeSplit.of(head)
-    return kept[_kind(head)]
+    return _kept(_size_splits, head, _kind(head), lambda: SizeSplit.of(head))
 
 
 def _meeting(head: Head) -> Intersection:
-    kept = _intersections.setdefault(head, {})
-    if _kind(head) not in kept:
-        kept[_kind(head)] = Intersection.of(head)
-    return kept[_kind(head)]
+    return _kept(_intersections, head, _kind(head), lambda: Intersection.of(head))
 
 
 def _correction(head: Head, layout_name: str, spread: float) -> CorrectionBasis:
-    kept = _corrections.setdefault(head, {})
     key = (layout_name, _kind(head), spread)
-    if key not in kept:
-        kept[key] = correction_basis(head, layout(layout_name), spread)
-    return kept[key]
+    return _kept(
+        _corrections, head, key, lambda: correction_basis(head, layout(layout_name), spread)
+    )

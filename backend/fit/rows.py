@@ -55,8 +55,8 @@ class Rows:
         return Rows(self.bound[rows], self.dense[rows], self.groups)
 
     def times(self, weight: Tensor) -> Rows:
-        """Each frame's rows times its weight (F,)."""
-        t = weight[:, None, None, None]
+        """Rows times weights (F,L) of points in their own order."""
+        t = weight[:, None, None][..., self.groups.order]
         return Rows(t * self.bound, t * self.dense, self.groups)
 
     def split(self) -> tuple[Rows, Rows]:

@@ -38,9 +38,14 @@ class FitSettings:
     eye_weight: float = 6.0
     """Weight of the squared rotation of the eyes, radians; about the gaze a hundred times more."""
     temporal_weight: float = 0.1
-    """Weight of the squared motion of landmarks between frames, in units of 1 % of the face."""
+    """Weight of the squared motion of landmarks between frames, beyond that of the whole face, in
+    units of 1 % of the face."""
+    temporal_robust: float = 3.0
+    """Such motion, in these units, beyond which more counts less: lids shut within a frame."""
     smoothness_weight: float = 1.0
     """Weight of the squared change of expression between frames."""
+    smoothness_robust: float = 0.3
+    """Change of an expression beyond which more counts less."""
     focal_weight: float = 2.0
     """Weight of the squared logarithm of the focal length over its start."""
     principal_point: tuple[float, float] | None = None

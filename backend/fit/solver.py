@@ -90,16 +90,16 @@ class NormalEquations:
         self.block.diagonal(dim1=-2, dim2=-1)[:, columns] += derivative.square()
         self.block_gradient[:, columns] += derivative * residual
 
-    def add_change(self, columns: slice, residual: Tensor, gain: Tensor) -> None:
-        """Add residuals (F-1,n) = gain (x of the next block - x of this), gain (F-1,)."""
+    def add_change(self, columns: slice, pull: Tensor, curvature: Tensor) -> None:
+        """Add a function of what blocks have more than those before: half its gradient by the later
+        ones (F-1,n), and its curvature (F-1,n)."""
         assert self.coupling is not None
-        square = gain.square()[:, None]
         diagonal = self.block.diagonal(dim1=-2, dim2=-1)
-        diagonal[:-1, columns] += square
-        diagonal[1:, columns] += square
-        self.coupling.diagonal(dim1=-2, dim2=-1)[:, columns] -= square
-        self.block_gradient[:-1, columns] -= gain[:, None] * residual
-        self.block_gradient[1:, columns] += gain[:, None] * residual
+        diagonal[:-1, columns] += curvature
+        diagonal[1:, columns] += curvature
+        self.coupling.diagonal(dim1=-2, dim2=-1)[:, columns] -= curvature
+        self.block_gradient[:-1, columns] -= pull
+        self.block_gradient[1:, columns] += pull
 
     def _add_shared(self, residual: Tensor, by_shared: Tensor) -> None:
         for r, jacobian in zip(residual, by_shared, strict=True):

@@ -139,11 +139,57 @@ def joint_residual(rotmat: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     return (gain * rotvec).flatten(-2), blocks.reshape(len(rotvec), 9, 9)
 
 
-def temporal_residual(pixels: Tensor, gain: Tensor) -> Tensor:
-    """E_temporal = |x_i - x_(i-1)|^2: residual (F-1,C,L,2) of pixels (F,C,L,2); gain (F-1,)."""
-    return gain[:, None, None, None] * (pixels[1:] - pixels[:-1])
+@dataclass(frozen=True)
+class Temporal:
+    """E_temporal = |x_i - x_(i-1)|^2 over n points, of what they do beyond the face's own motion.
+
+    Robust, as the landmarks' term is: a lid that shuts within a frame is no tremble.
+    """
+
+    gain: Tensor
+    """(F-1,) 1/pixel, 0 where frames do not belong together."""
+    motion: Tensor
+    """(F-1,C,n,2) pixels: see `bulk_motion.py`."""
+    limit: Tensor
+    """() pixels beyond which motion counts less."""
+
+    def frames(self, rows: slice) -> Temporal:
+        """Some of the steps from frame to frame."""
+        return Temporal(self.gain[rows], self.motion[rows], self.limit)
+
+    def cost(self, pixels: Tensor) -> Tensor:
+        """(F-1,) of pixels (F,C,n,2)."""
+        square = self._off(pixels).square().sum(-1)
+        return self.gain.square() * (square / (1.0 + square / self.limit**2)).sum((1, 2))
+
+    def derivatives(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Half the gradient by the later pixels (F-1,C,n,2), and the curvature (F-1,C,n)."""
+        off = self._off(pixels)
+        share = (1.0 + off.square().sum(-1) / self.limit**2).square().reciprocal()
+        weight = self.gain.square()[:, None, None] * share
+        return weight[..., None] * off, weight
+
+    def _off(self, pixels: Tensor) -> Tensor:
+        return pixels[1:] - pixels[:-1] - self.motion
 
 
-def change_residual(expression: Tensor, gain: Tensor) -> Tensor:
-    """Change between frames, of expression or zoom: residual (F-1,n) of (F,n); gain (F-1,)."""
-    return gain[:, None] * expression.diff(dim=0)
+@dataclass(frozen=True)
+class Change:
+    """Change between frames, of expression or zoom, robust like the temporal term."""
+
+    weight: Tensor
+    """(F-1,) 0 where frames do not belong together."""
+    limit: float
+    """Change beyond which more counts less."""
+
+    def cost(self, values: Tensor) -> Tensor:
+        """() of values (F,n)."""
+        square = values.diff(dim=0).square()
+        return (self.weight[:, None] * (square / (1.0 + square / self.limit**2))).sum()
+
+    def derivatives(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Half the gradient by the later values (F-1,n), and the curvature (F-1,n)."""
+        change = values.diff(dim=0)
+        share = (1.0 + change.square() / self.limit**2).square().reciprocal()
+        curvature = self.weight[:, None] * share
+        return curvature * change, curvature

@@ -86,8 +86,8 @@ def test_an_earlier_fit_is_where_a_solve_starts(
     head: Head, shot: SimulatedShot, plain: ShotFit
 ) -> None:
     again = fit(head, shot, before=plain)
-    assert again.cost_history[0] == pytest.approx(plain.cost_history[-1], rel=5e-3)
-    assert again.cost_history[-1] == pytest.approx(plain.cost_history[-1], rel=2e-3)
+    assert again.cost_history[0] == pytest.approx(plain.cost_history[-1], abs=0.5)
+    assert again.cost_history[-1] == pytest.approx(plain.cost_history[-1], abs=0.5)
     np.testing.assert_allclose(again.translation, plain.translation, atol=3e-3)
     with pytest.raises(BadInputError):
         fit(head, simulate(head, Simulation(frames=2)), before=plain)

@@ -86,7 +86,10 @@ def test_products_against_autodiff(head: Head) -> None:
     close(torch.block_diag(*rest), (by_rest.transpose(1, 2) @ by_rest).sum(0))
 
     # Two frames' rows against each other, as the temporal term has them.
-    first, second = rows.frames(slice(0, 1)), rows.frames(slice(1, 2)).times(torch.tensor([0.5]))
+    first, second = (
+        rows.frames(slice(0, 1)),
+        rows.frames(slice(1, 2)).times(torch.full((1, count), 0.5)),
+    )
     mixed_block = torch.zeros(1, 68, 68).double()
     frame_products(first, second, mixed_block)
     close(mixed_block[0], 0.5 * own[0].T @ own[1])

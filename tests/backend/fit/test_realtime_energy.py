@@ -37,7 +37,9 @@ from backend.head.landmarks import layout
 
 FOCAL = 620.0
 CENTRE = np.array([319.5, 239.5])
-SETTINGS = FitSettings(intersection_weight=0.0)
+SETTINGS = FitSettings(
+    intersection_weight=0.0, temporal_robust=math.inf, smoothness_robust=math.inf
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,7 @@ def both(head: Head, posed: PosedPoints) -> tuple[Energy, State, FrameEnergy, Fr
         replace(SETTINGS, focal_px=FOCAL),
     )  # fmt: skip
     whole = problem.energy(torch.ones(1).double(), 4.0, shared=False)
+    whole = replace(whole, motion=torch.zeros_like(whole.motion))
     target, count = problem.target, len(posed.template)
     gain = np.zeros(count)
     unit = 0.01 * float(np.median(problem.size))

@@ -44,7 +44,8 @@ def random_equations(coupled: bool) -> tuple[NormalEquations, Tensor, Tensor]:
             rows.append(row)
         gain = draw(F - 1, seed=7).abs()
         state = draw(F, 2, seed=8)
-        equations.add_change(slice(1, 3), gain[:, None] * state.diff(dim=0), gain)
+        curvature = gain.square()[:, None].expand(-1, 2)
+        equations.add_change(slice(1, 3), curvature * state.diff(dim=0), curvature)
         values.append((gain[:, None] * state.diff(dim=0)).flatten())
         for f in range(F - 1):
             row = torch.zeros(2, F * P + S, dtype=torch.float64)
