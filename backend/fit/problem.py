@@ -6,8 +6,6 @@ import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -23,12 +21,13 @@ from backend.head.landmarks import layout
 from . import start
 from .behind_lips import behind_lips
 from .bulk_motion import bulk_motion
-from .correction import CorrectionBasis, correction_basis
+from .correction import CorrectionBasis
 from .energy import Energy
 from .intersection import Intersection
 from .observations import Observations, clean
 from .pins import ArtistConstraints, add_pins, locate_pins
 from .posed_points import PosedPoints
+from .restricted import correction_of, meeting, restricted_points, size_split
 from .settings import Constraints, FitSettings, Rig, ShotFit
 from .size import SizeSplit
 from .solver import Minimisation, minimise
@@ -37,7 +36,6 @@ from .terms import Target
 
 # Points of the temporal term: neighbours move alike.
 MOVING = 80
-Key, Made = TypeVar("Key"), TypeVar("Made")
 
 
 class Free(enum.Flag):
@@ -103,7 +101,7 @@ class Problem:
         if settings.focal_px is not None and not 0 < settings.focal_px < math.inf:
             raise BadInputError(f"a focal length of {settings.focal_px} px: it must be positive")
         constraints = constraints or Constraints()
-        points = _restricted(head, layout_name)
+        points = restricted_points(head, layout_name)
         cameras = np.asarray(landmarks_2d).shape[1] if np.ndim(landmarks_2d) == 4 else 1
         width, height = image_size
         middle = settings.principal_point or ((width - 1) / 2, (height - 1) / 2)
@@ -139,8 +137,8 @@ class Problem:
         return cls(
             head, layout_name, points, head.identity_prior, settings, target,
             like.new_tensor(centres), focal, observed, int(observed.found.sum(0).argmax()),
-            low, high, _size_split(head),
-            _meeting(head) if settings.intersection_weight > 0 else None,
+            low, high, size_split(head),
+            meeting(head) if settings.intersection_weight > 0 else None,
         )  # fmt: skip
 
     @property
@@ -306,7 +304,7 @@ class Problem:
 
     def with_correction(self) -> Problem:
         """With the coefficients of the free-form correction after the identity's."""
-        basis = _correction(self.head, self.layout_name, 1e-3 * self.settings.correction_mm)
+        basis = correction_of(self.head, self.layout_name, 1e-3 * self.settings.correction_mm)
         lay = layout(self.layout_name)
         device = self.head.template.device
         corners = torch.from_numpy(lay.vertices).to(device)
@@ -316,11 +314,11 @@ class Problem:
         if pinned:
             gap = torch.cdist(self.points.template[len(lay) :], self.points.template[: len(lay)])
             at = torch.cat([at, at[gap.argmin(1)]])
-        meeting = None
+        apart = None
         if self.intersection is not None:
-            meeting = self.intersection.with_correction(basis)
+            apart = self.intersection.with_correction(basis)
         points = self.points.with_correction(at, basis.at_joints())
-        return replace(self, points=points, intersection=meeting, correction=basis)
+        return replace(self, points=points, intersection=apart, correction=basis)
 
 
 def masks(state: State, free: Free, own: int) -> tuple[Tensor, Tensor]:
@@ -359,46 +357,3 @@ def _ranges(head: Head, constraints: Constraints, frames: int) -> tuple[Tensor, 
         rest = list(constraints.neutral_frames)
         low[rest], high[rest] = 0.0, 0.0
     return low, high
-
-
-_cache: WeakKeyDictionary[Head, dict[tuple[str, str], PosedPoints]] = WeakKeyDictionary()
-_corrections: WeakKeyDictionary[Head, dict[tuple[str, str, float], CorrectionBasis]] = (
-    WeakKeyDictionary()
-)
-_size_splits: WeakKeyDictionary[Head, dict[str, SizeSplit]] = WeakKeyDictionary()
-_intersections: WeakKeyDictionary[Head, dict[str, Intersection]] = WeakKeyDictionary()
-
-
-def _kind(head: Head) -> str:
-    return f"{head.template.device} {head.template.dtype}"
-
-
-def _kept(
-    cache: WeakKeyDictionary[Head, dict[Key, Made]], head: Head, key: Key, make: Callable[[], Made]
-) -> Made:
-    """What a head gives, made once: gathering it takes longer than the fit of a frame."""
-    kept = cache.setdefault(head, {})
-    if key not in kept:
-        kept[key] = make()
-    return kept[key]
-
-
-def _restricted(head: Head, layout_name: str) -> PosedPoints:
-    """A head's landmark points."""
-    key = (layout_name, _kind(head))
-    return _kept(_cache, head, key, lambda: PosedPoints.of(head, layout(layout_name)))
-
-
-def _size_split(head: Head) -> SizeSplit:
-    return _kept(_size_splits, head, _kind(head), lambda: SizeSplit.of(head))
-
-
-def _meeting(head: Head) -> Intersection:
-    return _kept(_intersections, head, _kind(head), lambda: Intersection.of(head))
-
-
-def _correction(head: Head, layout_name: str, spread: float) -> CorrectionBasis:
-    key = (layout_name, _kind(head), spread)
-    return _kept(
-        _corrections, head, key, lambda: correction_basis(head, layout(layout_name), spread)
-    )
