@@ -378,12 +378,12 @@ def failure(settings: dict[str, Any], tell: Tell) -> Step:
     if addon.mode == "LOCAL":
         bpy.ops.mien.stop_backend()
     scene = bpy.context.scene
-    scene.mien.use_range, scene.mien.frame_start, scene.mien.frame_end = True, 500, 600
+    scene.mien.person = f"{settings['folder']}/nobody.npz"
     before = runtime.run
     with in_area(area):
         bpy.ops.mien.track("INVOKE_DEFAULT")
     yield lambda: runtime.run is not before and runtime.run.is_finished
-    assert runtime.run.problem is not None, "frames beyond the clip's end were tracked"
+    assert runtime.run.problem is not None, "a person whose file is missing was tracked"
     yield from panel_picture("failure_panel", "VIEW_3D", "Track")
     window = bpy.context.window_manager
     with in_area(area):
@@ -392,7 +392,7 @@ def failure(settings: dict[str, Any], tell: Tell) -> Step:
     assert text.startswith("# Mien report") and "problem:" in text, text[:200]
     (Path(settings["folder"]) / "report.md").write_text(text, "utf-8")
     tell(f"the report on the clipboard has {len(text.splitlines())} lines")
-    scene.mien.use_range = False
+    scene.mien.person = ""
     addon.mode, addon.backend_path = kept
 
 
