@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from typing import Any, Protocol
+from typing import Protocol
 
 import bpy
 
@@ -14,6 +14,7 @@ from .client import JobClient, JobPhase, Problem
 from .refine.job import remember_source
 from .runtime import ensure_backend, preferences, runtime
 from .scene.build import Changes, Gone, SceneUpdate
+from .scene.datablocks import by_uid
 from .scene.footage import index_to_frame, is_shown_rotated
 from .shot import Shot
 from .translations import iface, rpt
@@ -225,7 +226,7 @@ class TrackRun:
         state, shown = self._state(), self._shown
         if state == shown:
             return False
-        scene = _by_uid(bpy.data.scenes, self._scene_uid)
+        scene = by_uid(bpy.data.scenes, self._scene_uid)
         if scene is None:
             return False
         if not has_ended and (not self.target.is_live or time.monotonic() < self._ready_at):
@@ -240,7 +241,7 @@ class TrackRun:
             texture=state[2] != shown[2],
             visibility=has_ended,
         )
-        clip, target = _by_uid(bpy.data.movieclips, self._clip_uid), self.target
+        clip, target = by_uid(bpy.data.movieclips, self._clip_uid), self.target
         update = SceneUpdate(
             scene, shot, clip, target.find(scene), changes, target.sets_scene(scene), target.label
         )
@@ -250,8 +251,8 @@ class TrackRun:
         return True
 
     def _end_update(self, update: SceneUpdate) -> None:
-        shot, scene = update.shot, _by_uid(bpy.data.scenes, self._scene_uid)
-        clip = _by_uid(bpy.data.movieclips, self._clip_uid)
+        shot, scene = update.shot, by_uid(bpy.data.scenes, self._scene_uid)
+        clip = by_uid(bpy.data.movieclips, self._clip_uid)
         self._update, self._shown = None, self._update_state
         if scene is not None and self._update_frame is not None and self.target.is_live:
             # Blender evaluates the frame once, when it draws: `frame_set` would do so here too.
@@ -265,10 +266,6 @@ class TrackRun:
                     "This Blender ignores the clip's rotation, so the background lies on its side. "
                     "Use Blender 4.5 or newer, or convert the clip."
                 )
-
-
-def _by_uid(blocks: Any, uid: int | None) -> Any:
-    return next((block for block in blocks if block.session_uid == uid), None)
 
 
 def _summary(shot: Shot) -> str:

@@ -8,7 +8,7 @@ from bpy.props import EnumProperty
 
 from ..backend_process import BackendError
 from ..runtime import preferences, runtime
-from ..scene.datablocks import find_object
+from ..scene.datablocks import by_uid, find_object
 from ..shared.connection import default_state_directory
 from ..translations import rpt, tip
 from .facts import backend_wheel, covering_objects, full_report, has_backend
@@ -134,7 +134,7 @@ def look_through_camera(context: bpy.types.Context) -> None:
         windows = bpy.context.window_manager.windows
         areas = (area for window in windows for area in window.screen.areas)
         found = next((area for area in areas if area.as_pointer() == pointer), None)
-        scene = next((s for s in bpy.data.scenes if s.session_uid == scene_uid), None)
+        scene = by_uid(bpy.data.scenes, scene_uid)
         if found is None or found.type != "VIEW_3D" or scene is None:
             return None
         collection = scene.mien.collection

@@ -13,7 +13,7 @@ from bpy.app.handlers import persistent
 from .. import backend_process
 from ..backend_process import BackendError
 from ..runtime import preferences, redraw
-from ..scene.datablocks import check_editable
+from ..scene.datablocks import by_uid, check_editable
 from ..shot import HeadModel
 from ..translations import iface, rpt
 from .drive import apply_pose, build_head, write_recording
@@ -115,8 +115,7 @@ class LiveRun:
         return recorded
 
     def _scene(self) -> bpy.types.Scene | None:
-        uid = self._scene_uid
-        return next((scene for scene in bpy.data.scenes if scene.session_uid == uid), None)
+        return by_uid(bpy.data.scenes, self._scene_uid)
 
     def _update_head(self, scene: bpy.types.Scene) -> None:
         stream, settings = self.stream, scene.mien_live

@@ -17,7 +17,7 @@ from bpy.app.handlers import persistent
 from ..backend_process import BackendError
 from ..client import JobClient
 from ..runtime import ensure_backend, preferences, redraw
-from ..scene.datablocks import check_editable
+from ..scene.datablocks import by_uid, check_editable
 from ..scene.footage import clip_rate, clip_size
 from ..shared.messages import new_job_id
 from ..shot import ShotReceiver
@@ -77,8 +77,7 @@ class QueueRunner:
     @property
     def scene(self) -> bpy.types.Scene | None:
         """The scene, while it is there."""
-        uid = self._scene_uid
-        return next((scene for scene in bpy.data.scenes if scene.session_uid == uid), None)
+        return by_uid(bpy.data.scenes, self._scene_uid)
 
     def step(self) -> bool:
         """Go on; returns whether nothing is left to do."""

@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 
 from ..png import encode_png
+from ..scene.datablocks import by_uid
 from ..translations import rpt
 from .raster import MaskLayer, draw, flatten
 
@@ -93,8 +94,8 @@ class MaskPictures:
 
         Raises ValueError where the mask has gone, OSError where a file cannot be written.
         """
-        mask = next((m for m in bpy.data.masks if m.session_uid == self._uid), None)
-        scene = next((s for s in bpy.data.scenes if s.session_uid == self._scene_uid), None)
+        mask = by_uid(bpy.data.masks, self._uid)
+        scene = by_uid(bpy.data.scenes, self._scene_uid)
         if mask is None or scene is None:
             raise ValueError("The mask has been removed.")
         scene.frame_set(self._index + self._offset)
@@ -113,7 +114,7 @@ class MaskPictures:
 
     def close(self) -> None:
         """Remove what was needed meanwhile."""
-        scene = next((s for s in bpy.data.scenes if s.session_uid == self._scene_uid), None)
+        scene = by_uid(bpy.data.scenes, self._scene_uid)
         if scene is not None:
             bpy.data.scenes.remove(scene)
 

@@ -12,7 +12,7 @@ import bpy
 from ..client import JobClient, JobPhase, Problem
 from ..runtime import ensure_backend, preferences, runtime
 from ..scene.build import Gone
-from ..scene.datablocks import check_editable
+from ..scene.datablocks import by_uid, check_editable
 from ..scene.footage import index_to_frame
 from ..scene.refined import RefinedUpdate, shot_of
 from ..scene.solve import load_solve
@@ -214,11 +214,6 @@ def forget() -> None:
     stop()
     warm.stop()
     _run.clear()
-
-
-def by_uid(blocks: Any, uid: int | None) -> Any:
-    """Return the data-block of a number; undo may have replaced it."""
-    return next((block for block in blocks if block.session_uid == uid), None)
 
 
 @bpy.app.handlers.persistent

@@ -15,7 +15,7 @@ from ..refine.solving import NeedsResult
 from ..scene.datablocks import ROLE, find_object
 from ..scene.exact import show_absolute, show_cache, show_keys
 from ..scene.landmarks import LANDMARKS, PREFIX, update_landmarks
-from ..scene.motion import LostPart, refine
+from ..scene.motion import LostPart, update_curves
 from ..scene.solve import Solve, load_solve
 from ..translations import CONTEXT, rpt
 from .properties import MOTION_ITEMS, SHAPE_ITEMS, held
@@ -28,7 +28,7 @@ OLD = "This result was made by an older Mien: import its track, or track again, 
 def _made_anew(operator: bpy.types.Operator, collection: bpy.types.Collection) -> set[str]:
     """Write the result's curves from its solve, and say where it has none."""
     try:
-        if refine(collection):
+        if update_curves(collection):
             return {"FINISHED"}
         problem = no_solve(collection)
     except LostPart as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The "Refine" panel: what can be chosen after the track without tracking again."""
+"""The "Smooth and Output" panel: what can be chosen after the track without tracking again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..scene.solve import SOLVE
 from ..text import draw_text
 
 
-class _Refine:
+class _SmoothAndOutput:
     """Smoothing, motion, shape, landmarks and confidence of the scene's result."""
 
     bl_region_type = "UI"
@@ -50,13 +50,13 @@ class _Refine:
         row.operator("mien.next_unsure", text="Next Unsure", icon="TRIA_RIGHT").backwards = False
 
 
-class MIEN_PT_refine_view3d(_Refine, bpy.types.Panel):
+class MIEN_PT_refine_view3d(_SmoothAndOutput, bpy.types.Panel):
     """Smoothing and output, in the 3D view"""
 
     bl_space_type = "VIEW_3D"
 
 
-class MIEN_PT_refine_clip(_Refine, bpy.types.Panel):
+class MIEN_PT_refine_clip(_SmoothAndOutput, bpy.types.Panel):
     """Smoothing and output, in the Movie Clip Editor"""
 
     bl_space_type = "CLIP_EDITOR"

@@ -49,14 +49,14 @@ def held() -> Iterator[None]:
         _held.pop()
 
 
-def _refine(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    from ..scene.motion import LostPart, refine
+def _update_curves(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    from ..scene.motion import LostPart, update_curves
     from ..scene.solve import load_applied
 
     if _held:
         return
     try:
-        refine(self.id_data)
+        update_curves(self.id_data)
     except LostPart as error:
         problem = str(error)
         with held():
@@ -80,7 +80,7 @@ def _width(name: str, description: str) -> FloatProperty:
         max=200.0,
         step=10,
         precision=1,
-        update=_refine,
+        update=_update_curves,
     )
 
 
@@ -92,7 +92,7 @@ class MienResult(bpy.types.PropertyGroup):
         description="What moves. Edits by hand of what moved before are lost",
         items=MOTION_ITEMS,
         default="HEAD",
-        update=_refine,
+        update=_update_curves,
     )
     shape: EnumProperty(
         name="Shape", description="What shapes the head in every frame", items=SHAPE_ITEMS

@@ -29,7 +29,7 @@ from .channels import (
     motion_channels,
     write_channels,
 )
-from .datablocks import ensure_collection, ensure_object, find_object
+from .datablocks import by_uid, ensure_collection, ensure_object, find_object
 from .exact import show_keys
 from .footage import holds_pictures, index_to_frame, set_up_scene
 from .head import KEYS_A_PIECE, set_keys, update_head
@@ -135,7 +135,7 @@ class SceneUpdate:
     @property
     def collection(self) -> bpy.types.Collection | None:
         """The collection, while it is there."""
-        return _by_uid(bpy.data.collections, self._collection_uid)
+        return by_uid(bpy.data.collections, self._collection_uid)
 
     @property
     def is_finished(self) -> bool:
@@ -216,13 +216,13 @@ class SceneUpdate:
         return found
 
     def _scene(self) -> bpy.types.Scene:
-        scene = _by_uid(bpy.data.scenes, self._scene_uid)
+        scene = by_uid(bpy.data.scenes, self._scene_uid)
         if scene is None:
             raise Gone("scene")
         return scene
 
     def _clip(self) -> bpy.types.MovieClip | None:
-        return _by_uid(bpy.data.movieclips, self._clip_uid)
+        return by_uid(bpy.data.movieclips, self._clip_uid)
 
     def _build(self) -> None:
         collection = self.collection
@@ -345,7 +345,7 @@ class SceneUpdate:
     def _image(self, name: str) -> bpy.types.Image | None:
         if name not in self._images:
             return None
-        image = _by_uid(bpy.data.images, self._images[name])
+        image = by_uid(bpy.data.images, self._images[name])
         if image is None:
             raise Gone(name)
         return image
@@ -387,7 +387,3 @@ class SceneUpdate:
 
 
 _NODES = {"texture": TEXTURE_NODE, "albedo": ALBEDO_NODE}
-
-
-def _by_uid(blocks: bpy.types.bpy_prop_collection, uid: int | None) -> bpy.types.ID | None:
-    return next((block for block in blocks if block.session_uid == uid), None)

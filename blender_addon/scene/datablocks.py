@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import bpy
 
@@ -32,6 +33,14 @@ def check_editable(collection: bpy.types.Collection | None) -> None:
     """Raise ValueError where a result is not to be changed."""
     if is_locked(collection):
         raise ValueError(LOCKED)
+
+
+def by_uid(blocks: Any, uid: int | None) -> Any:
+    """Return the data-block of a session_uid in bpy.data's list; None where it is gone.
+
+    Undo may replace any block: what is kept over time is its number.
+    """
+    return next((block for block in blocks if block.session_uid == uid), None)
 
 
 def find_object(collection: bpy.types.Collection, role: str) -> bpy.types.Object | None:

@@ -79,7 +79,7 @@ class LostPart(ValueError):
     """Something of the result that is needed was deleted; the text says what to do."""
 
 
-def refine(collection: bpy.types.Collection) -> bool:
+def update_curves(collection: bpy.types.Collection) -> bool:
     """Bring the curves to what the collection's settings say. False where there is no solve.
 
     Raises `LostPart` where the motion is to go to what is not there. What was edited by hand
