@@ -7,15 +7,15 @@ receiver knows no bpy; finding asks the backend and fills the list, pick is the 
 
 def register() -> None:
     """Add the list of people, and what fills it."""
-    from . import operators, panel, pick, properties
+    from . import faces, operators, panel, pick, properties
 
-    for module in (properties, operators, pick, panel):
+    for module in (faces, properties, operators, pick, panel):
         module.register()
 
 
 def unregister() -> None:
     """Take it all away."""
-    from . import operators, panel, pick, properties
+    from . import faces, operators, panel, pick, properties
 
-    for module in (panel, pick, operators, properties):
+    for module in (panel, pick, operators, properties, faces):
         module.unregister()

@@ -14,6 +14,7 @@ from ..runtime import ensure_backend, preferences
 from ..scene.footage import clip_source
 from ..shared.messages import PeopleJob
 from ..translations import iface
+from .faces import show_face
 from .receiver import Box, FoundPerson, PeopleReceiver, is_same
 
 SAMPLES = 16
@@ -58,6 +59,8 @@ def add_person(
     person.boxes = json.dumps({frame: [round(v, 1) for v in box] for frame, box in boxes.items()})
     if seen:
         person.seen = seen
+    if found.picture is not None:
+        show_face(person.key, found.picture)
     people.index = next(n for n, one in enumerate(people.items) if one.key == person.key)
     return person
 

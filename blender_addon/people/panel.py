@@ -8,6 +8,7 @@ import bpy
 from ..scene.footage import index_to_frame
 from ..text import draw_text
 from ..translations import iface
+from .faces import face_icon
 
 
 class MIEN_UL_people(bpy.types.UIList):
@@ -16,8 +17,13 @@ class MIEN_UL_people(bpy.types.UIList):
     def draw_item(self, context, layout, data, item, icon, active_data, active_propname, index):
         """Draw a person."""
         row = layout.row(align=True)
-        icon = "USER" if item.collection is None else "CHECKMARK"
-        row.prop(item, "name", text="", emboss=False, icon=icon)
+        face = face_icon(item.key)
+        if face:
+            row.prop(item, "name", text="", emboss=False, icon_value=face)
+        else:
+            row.prop(item, "name", text="", emboss=False, icon="USER")
+        if item.collection is not None:
+            row.label(text="", icon="CHECKMARK")
         row.label(
             text=item.seen or iface("frame {number}", number=item.frame + index_to_frame(item.clip))
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..shared.messages import JobDone, JobResult, PersonResult, Progress
 
@@ -23,6 +24,8 @@ class FoundPerson:
     """Pixel in the middle of the face there."""
     boxes: dict[int, Box]
     """The face in each frame in which they were found."""
+    picture: NDArray[np.uint8] | None = None
+    """(A, A, 3) sRGB picture of the face, first row at the top, where there is one."""
 
     @property
     def box(self) -> Box:
@@ -56,6 +59,7 @@ class PeopleReceiver:
                         int(frame): (float(b[0]), float(b[1]), float(b[2]), float(b[3]))
                         for frame, b in zip(message.frames, boxes, strict=True)
                     },
+                    message.picture,
                 )
             )
         elif isinstance(message, JobDone):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bpy
 
+from ..people.faces import face_icon
 from ..text import draw_text
 from . import runner
 from .properties import ENDED
@@ -26,6 +27,9 @@ class MIEN_UL_queue(bpy.types.UIList):
         running = runner.current()
         row = layout.row(align=True)
         row.label(text=item.name, icon=ICONS[item.state])
+        face = face_icon(item.person_key)
+        if face:
+            row.label(text="", icon_value=face)
         if item.state == "RUNNING" and running is not None and running.key == item.key:
             assert running.run is not None
             row.progress(factor=running.run.fraction, text=running.run.status)

@@ -48,6 +48,17 @@ def _pixel_of(collection: Any, frame: int) -> list[float]:
     return [x * scene.render.resolution_x, (1 - y) * scene.render.resolution_y]
 
 
+def _picture(key: str) -> dict[str, Any]:
+    """A person's picture in the list, and its icon, as Blender has them."""
+    face = _mien("people.faces")._previews[0][key]
+    picture, icon = list(face.image_pixels_float), list(face.icon_pixels_float)
+    return {
+        "sizes": [list(face.image_size), list(face.icon_size)],
+        "means": [sum(pixels) / len(pixels) for pixels in (picture, icon)],
+        "opaque": min(picture[3::4] + icon[3::4]),
+    }
+
+
 def people(clip: str, connection: str) -> dict[str, Any]:
     """Find two people, give one a name, track both, and one of them again."""
     settings = _set_up(clip, connection)
@@ -55,6 +66,7 @@ def people(clip: str, connection: str) -> dict[str, Any]:
     scene = bpy.context.scene
     assert bpy.ops.mien.find_people() == {"FINISHED"}
     found = [[p.name, p.frame, list(p.place), p.seen] for p in scene.mien_people.items]
+    pictures = [_picture(person.key) for person in scene.mien_people.items]
     # Again, in one frame: they are the same two.
     scene.frame_current = 107
     bpy.ops.mien.find_people(whole_clip=False)
@@ -65,6 +77,7 @@ def people(clip: str, connection: str) -> dict[str, Any]:
     pixels = [_pixel_of(p.collection, 107) for p in scene.mien_people.items]
     return {
         "found": found,
+        "pictures": pictures,
         "again": again,
         "states": _states(),
         "messages": [item.message for item in _queue().items],

@@ -79,6 +79,12 @@ def test_people_are_found_and_tracked(blender: Any, connection: Path, two: Path)
     assert len(facts["found"]) == facts["again"] == 2
     assert [name for name, *_ in facts["found"]] == ["Person 1", "Person 2"]
     assert {seen for *_, seen in facts["found"]} == {"8 of 8 frames", "5 of 8 frames"}
+    for picture in facts["pictures"]:
+        (width, height), icon = picture["sizes"]
+        assert width == height >= 32 and icon == [32, 32] and picture["opaque"] == 1.0
+        # The icon shows the same picture, smaller.
+        assert picture["means"][0] == pytest.approx(picture["means"][1], abs=0.02)
+        assert 0.3 < picture["means"][0] < 0.95
     assert facts["states"] == ["DONE"] * 2
     assert facts["collections"] == 2
     names = [result["name"] for result in facts["results"]]
