@@ -42,6 +42,14 @@ class Picture:
     """The same as a PNG file."""
 
 
+def end_threads() -> None:
+    """Let the threads go, once they have done what they are at; they start again when needed."""
+    global _threads
+    threads, _threads = _threads, None
+    if threads is not None:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
 def pixels_of(picture: NDArray[np.uint8]) -> Pixels:
     """Return a picture (H, W), (H, W, 3) or (H, W, 4), first row at the top, as Blender's pixels.
 

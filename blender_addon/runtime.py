@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import backend_process
+from . import backend_process, png
 from .backend_process import BackendError, BackendProcess
 from .client import Endpoint
 from .translations import rpt
@@ -101,6 +101,7 @@ def stop_everything() -> None:
         runtime.installation.cancel()
     if runtime.check is not None:
         runtime.check.close()
+    png.end_threads()
     stop_backend()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -391,8 +393,18 @@ def switched_off() -> dict[str, Any]:
 
     for operator in (Running("track"), Ended("solve"), Running("pick")):
         runtime.runs_modally(operator)
+    _mien("png").later(lambda: 1).result()
+
+    def threads() -> int:
+        return sum("mien" in thread.name for thread in threading.enumerate())
+
+    found = {"threads": [threads()], "cancelled": cancelled}
     bpy.ops.preferences.addon_disable(module=MODULE)
+    deadline = time.monotonic() + 20
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    found["threads"].append(threads())
     bpy.ops.preferences.addon_enable(module=MODULE)
     bpy.ops.preferences.addon_disable(module=MODULE)
     bpy.ops.preferences.addon_enable(module=MODULE)
-    return {"cancelled": cancelled}
+    return found

@@ -147,3 +147,4 @@ def test_a_result_of_another_clip_is_not_replaced_unawares(
 def test_what_runs_cleans_up_when_the_addon_is_switched_off(blender: Any) -> None:
     told = blender.run("artist_checks.py", "switched_off")
     assert told["cancelled"] == [["track", True], ["pick", True]]
+    assert told["threads"] == [1, 0]
