@@ -64,8 +64,6 @@ MAKING = "Making an environment"
 DOWNLOADING = "Downloading and installing"
 """Title of the step that takes almost all of the time."""
 CHECKING = "Checking it"
-TITLES = (MAKING, DOWNLOADING, CHECKING)
-"""All titles, in order."""
 SPAN = {1: (0.0, 0.03), 2: (0.03, 0.96), 3: (0.96, 1.0)}
 """Share of the bar at the start and the end of each step."""
 
