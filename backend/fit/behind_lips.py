@@ -1,8 +1,9 @@
-"""Landmarks on teeth, which no fit asks for.
+"""Landmarks on teeth, which no fit of a motion asks for, but that of lens and person.
 
 Lips hide most of them in most frames, and a network guesses where they are then: where people smile
 they lie up to 5 % of the face's height off while they claim to be as certain as lips, and would
-close the mouth (docs/fitting.md).
+close the mouth (docs/fitting.md). Of a person's size they tell more than others, and a fit of a
+shot's lens and person allows for what a detector always gets wrong (`stages._with_offsets`).
 """
 
 from __future__ import annotations

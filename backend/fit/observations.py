@@ -36,13 +36,11 @@ class Observations:
 def clean(
     landmarks_2d: ArrayLike, landmark_sigma: ArrayLike, found: ArrayLike, count: int,
     centres: Array, focal_px: Array, settings: FitSettings, constraints: Constraints,
-    aside: NDArray[np.bool_],
 ) -> Observations:  # fmt: skip
     """Check landmarks (F,C,L,2), sigma (F,C,L) or covariances (F,C,L,2,2), found (F,) or (F,C).
 
-    centres (C,2) and focal_px (C,) tell where a lens's distortion is centred and its unit; aside
-    (L,) which landmarks no frame asks for. What is not finite, or whose sigma is not positive, does
-    not count.
+    centres (C,2) and focal_px (C,) tell where a lens's distortion is centred and its unit. What is
+    not finite, or whose sigma is not positive, does not count.
     Raises: BadInputError for shapes that do not fit, NoFaceError without any face.
     """
     seen = np.asarray(landmarks_2d, np.float64)
@@ -66,7 +64,6 @@ def clean(
     if constraints.masked is not None:
         masked = np.asarray(constraints.masked, bool)
         usable &= ~(masked[:, None] if masked.ndim == 2 else masked)
-    usable &= ~aside
     usable[[f for f in constraints.ignored_frames if 0 <= f < len(usable)]] = False
     with_face = usable.mean(axis=2) >= LEAST_SEEN
     if not with_face.any():

@@ -122,7 +122,6 @@ class Problem:
             focal,
             settings,
             constraints,
-            behind_lips(head, layout_name),
         )
         precision = 1.0 / observed.sigma if observed.whitening is None else observed.whitening
         like = head.template
@@ -268,6 +267,13 @@ class Problem:
             self.settings.tolerance, on_iteration,
         )  # fmt: skip
         return (part if index is None else state.with_frames(index, part)), report
+
+    def without_teeth(self) -> Problem:
+        """With no landmark on teeth: see `behind_lips.py`."""
+        aside = torch.from_numpy(behind_lips(self.head, self.layout_name))
+        precision = self.target.precision.clone()
+        precision[:, :, : len(aside)][:, :, aside.to(precision.device)] = 0.0
+        return replace(self, target=replace(self.target, precision=precision))
 
     def masks(self, state: State, free: Free) -> tuple[Tensor, Tensor]:
         """What `free` says of this problem's parameters; see `masks`."""

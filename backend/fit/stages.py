@@ -120,9 +120,11 @@ def fit_views(
     doubt = None
     if before is None:
         state, doubt = _person_from_keys(run, problem.start(rig), person, constraints)
+        run.problem = run.problem.without_teeth()
         state = _carry(run.problem, state, links)
         state = run.stage(state, MOTION, settings.iterations, robust, 0.6, link=link)
     else:
+        run.problem = problem = problem.without_teeth()
         if settings.correction_mm > 0:
             run.problem = problem.with_correction()
         state = _resume(run.problem, before, constraints)
