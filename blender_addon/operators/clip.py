@@ -7,7 +7,7 @@ import bpy
 from bpy.props import StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from ..scene.footage import kept_path
+from ..scene.footage import load_clip
 
 
 class MIEN_OT_open_clip(bpy.types.Operator, ImportHelper):
@@ -25,8 +25,8 @@ class MIEN_OT_open_clip(bpy.types.Operator, ImportHelper):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Load the clip and choose it."""
         try:
-            clip = bpy.data.movieclips.load(kept_path(self.filepath))
-        except RuntimeError as error:
+            clip = load_clip(self.filepath)
+        except ValueError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         context.scene.mien.clip = clip

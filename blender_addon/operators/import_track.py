@@ -12,7 +12,7 @@ from bpy_extras.io_utils import ImportHelper
 from ..refine.job import remember_source
 from ..scene.build import update_scene
 from ..scene.datablocks import check_editable
-from ..scene.footage import is_shown_rotated
+from ..scene.footage import is_shown_rotated, load_clip
 from ..shot import read_track
 
 
@@ -43,9 +43,8 @@ class MIEN_OT_import_track(bpy.types.Operator, ImportHelper):
             check_editable(settings.collection)
             shot = read_track(bpy.path.abspath(self.filepath))
             if self.clip_path:
-                path = bpy.path.abspath(self.clip_path)
-                settings.clip = bpy.data.movieclips.load(path, check_existing=True)
-        except (ValueError, RuntimeError) as error:
+                settings.clip = load_clip(self.clip_path, again=False)
+        except ValueError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         settings.collection = update_scene(

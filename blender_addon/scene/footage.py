@@ -25,6 +25,20 @@ def kept_path(path: str) -> str:
         return path
 
 
+def load_clip(path: str, again: bool = True) -> bpy.types.MovieClip:
+    """Open a clip; Blender's own Open keeps its path the same way.
+
+    again: where it is open already, as another Movie Clip. Raises ValueError where there is none.
+    """
+    whole = bpy.path.abspath(path)
+    if os.path.isdir(whole):
+        raise ValueError("Choose a clip, or the first picture of a sequence, not a folder.")
+    try:
+        return bpy.data.movieclips.load(kept_path(path), check_existing=not again)
+    except RuntimeError as error:
+        raise ValueError(str(error).removeprefix("Error: ").strip()) from None
+
+
 def clip_source(clip: bpy.types.MovieClip) -> str:
     """Return what the backend opens: the file, or a pattern such as "shot.####.png"."""
     path = os.path.abspath(bpy.path.abspath(clip.filepath, library=clip.library))

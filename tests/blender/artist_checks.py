@@ -408,3 +408,15 @@ def switched_off() -> dict[str, Any]:
     bpy.ops.preferences.addon_disable(module=MODULE)
     bpy.ops.preferences.addon_enable(module=MODULE)
     return found
+
+
+def wrong_clips(track: str, folder: str) -> dict[str, str]:
+    """A folder, and a file that is not there, in place of a clip."""
+    gone = str(Path(folder) / "gone.mp4")
+    return {
+        "folder": told_by(bpy.ops.mien.open_clip, filepath=folder),
+        "gone": told_by(bpy.ops.mien.open_clip, filepath=gone),
+        "import": told_by(bpy.ops.mien.import_track, filepath=track, clip_path=gone),
+        "clip": str(bpy.context.scene.mien.clip),
+        "objects": str(len(bpy.data.objects)),
+    }

@@ -148,3 +148,12 @@ def test_what_runs_cleans_up_when_the_addon_is_switched_off(blender: Any) -> Non
     told = blender.run("artist_checks.py", "switched_off")
     assert told["cancelled"] == [["track", True], ["pick", True]]
     assert told["threads"] == [1, 0]
+
+
+def test_what_is_no_clip_is_told(blender: Any, track_file: Path, tmp_path: Path) -> None:
+    told = blender.run("artist_checks.py", "wrong_clips", track=track_file, folder=tmp_path)
+    assert "not a folder" in told["folder"]
+    for name in ("gone", "import"):
+        assert "gone.mp4" in told[name]
+        assert told[name].count("Error") == 1
+    assert told["clip"] == "None" and told["objects"] == "0"
