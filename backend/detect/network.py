@@ -148,7 +148,6 @@ class EfficientNetLite0(nn.Module):
                 taps.append(x)
         return functional.relu6(self._bn1(self._conv_head(x))), taps
 
-
     def taps(self, x: Tensor) -> list[Tensor]:
         """The maps of strides 4, 8 and 16 alone (B,TAPS[i],h_i,w_i): what follows is left out."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
