@@ -93,7 +93,7 @@ def test_files_that_cannot_be_written_are_told(
 
 
 def test_the_backends_program_may_be_relative(blender: Any, tmp_path: Path) -> None:
-    assert blender.run("artist_checks.py", "relative_backend", folder=tmp_path) == ""
+    assert blender.run("lifecycle_checks.py", "relative_backend", folder=tmp_path) == ""
 
 
 def test_a_folder_with_its_clip_and_cache_can_be_moved(
@@ -110,23 +110,23 @@ def test_a_folder_with_its_clip_and_cache_can_be_moved(
 
 
 def test_a_live_run_ends_with_its_file(blender: Any, tmp_path: Path) -> None:
-    told = blender.run("artist_checks.py", "live_and_the_file", folder=tmp_path)
+    told = blender.run("lifecycle_checks.py", "live_and_the_file", folder=tmp_path)
     assert told == {"goes_on": True, "finished": True, "ended": True, "can_start": ""}
 
 
 def test_an_error_ends_a_live_run_and_is_told(blender: Any, tmp_path: Path) -> None:
-    told = blender.run("artist_checks.py", "live_breaks", folder=tmp_path)
+    told = blender.run("lifecycle_checks.py", "live_breaks", folder=tmp_path)
     assert told["again"] is None and told["finished"]
     assert "something is wrong" in told["error"]
 
 
 def test_a_job_that_nobody_follows_waits(blender: Any, clip: Path, tmp_path: Path) -> None:
-    told = blender.run("artist_checks.py", "let_go", clip=clip, folder=tmp_path)
+    told = blender.run("lifecycle_checks.py", "let_go", clip=clip, folder=tmp_path)
     assert told["states"] == ["RUNNING", "WAITING", "RUNNING", "WAITING"]
 
 
 def test_an_installation_that_does_not_start_says_so(blender: Any, tmp_path: Path) -> None:
-    told = blender.run("artist_checks.py", "broken_installation", folder=tmp_path)
+    told = blender.run("lifecycle_checks.py", "broken_installation", folder=tmp_path)
     assert told["again"] is None
     assert "there is no such file" in told["error"]
 
@@ -145,7 +145,7 @@ def test_a_result_of_another_clip_is_not_replaced_unawares(
 
 
 def test_what_runs_cleans_up_when_the_addon_is_switched_off(blender: Any) -> None:
-    told = blender.run("artist_checks.py", "switched_off")
+    told = blender.run("lifecycle_checks.py", "switched_off")
     assert told["cancelled"] == [["track", True], ["pick", True]]
     assert told["threads"] == [1, 0]
 
