@@ -170,6 +170,8 @@ def test_exit_codes(error: BaseException, code: int) -> None:
 def test_an_interruption_that_is_swallowed_is_not_forgotten(number: signal.Signals) -> None:
     """Libraries have caught everything while they were imported, and a farm's SIGTERM with it."""
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    # A shell's background jobs begin with Ctrl-C ignored, and so would these tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def work() -> None:
         assert not is_interrupted()
