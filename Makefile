@@ -34,7 +34,7 @@ demo: $(STAMP)  ## track the embedded samples; results, overlays and a .blend in
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP)  ## run the tests, with Blender 4.5 as a module
-	$(BIN)/python -m pytest
+	$(BIN)/python scripts/run_tests.py
 
 # Other Blender versions, each in an environment of its own; the tests start it from the main one.
 # The modules of 5.1 and 5.2 ask for Python 3.13: with them in an environment of yours, run
