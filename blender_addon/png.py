@@ -50,6 +50,14 @@ def end_threads() -> None:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
+def finish_threads() -> None:
+    """Wait for all that the threads have to do, and for their end; they start again if needed."""
+    global _threads
+    threads, _threads = _threads, None
+    if threads is not None:
+        threads.shutdown(wait=True)
+
+
 def pixels_of(picture: NDArray[np.uint8]) -> Pixels:
     """Return a picture (H, W), (H, W, 3) or (H, W, 4), first row at the top, as Blender's pixels.
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import bpy
 
+from ..png import finish_threads
 from .datablocks import layer_collections
 
 
@@ -15,7 +17,7 @@ from .datablocks import layer_collections
 def object_mode(scene: bpy.types.Scene) -> Iterator[None]:
     """Work in object mode, with a scene that need not be the one in the window."""
     layer = bpy.context.view_layer if scene == bpy.context.scene else scene.view_layers[0]
-    with bpy.context.temp_override(scene=scene, view_layer=layer):
+    with _context_with(scene=scene, view_layer=layer):
         active = layer.objects.active
         mode = active.mode if active is not None else "OBJECT"
         selected = [o for o in layer.objects if o.select_get(view_layer=layer)]
@@ -61,5 +63,17 @@ def edit_mode(subject: bpy.types.Object) -> Iterator[None]:
 
 def _set_mode(subject: bpy.types.Object, mode: str) -> None:
     # The window's active object is another one where its scene is.
-    with bpy.context.temp_override(active_object=subject, object=subject):
+    with _context_with(active_object=subject, object=subject):
         bpy.ops.object.mode_set(mode=mode)
+
+
+def _context_with(**members: Any) -> AbstractContextManager[Any]:
+    """Return an override of the context, or none where the context is like that already.
+
+    An operator under an override crashes Blender 4.2 to 5.0 while a thread runs Python: it lets
+    the GIL go, and then looks the override up without it (`BPY_context_member_get`).
+    """
+    if all(getattr(bpy.context, name, None) == value for name, value in members.items()):
+        return nullcontext()
+    finish_threads()
+    return bpy.context.temp_override(**members)

@@ -80,7 +80,7 @@ class Blender:
         )
         program = str(Path(__file__).parent / "inside.py")
         process = subprocess.run(
-            [PYTHON, "-I", "-S", program, str(job_file)],
+            [PYTHON, "-X", "faulthandler", "-I", "-S", program, str(job_file)],
             env=environment,
             cwd=self.folder,
             capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,33 @@ def undo(first: str, second: str) -> dict[str, Any]:
     bpy.ops.ed.redo()
     note()
     return {"states": states}
+
+
+def beside_threads(track: str) -> dict[str, Any]:
+    """Change modes while another thread runs Python, then in a scene that is not the window's."""
+    bpy.ops.mien.import_track(filepath=track)
+    modes = importlib.import_module("bl_ext.user_default.mien.scene.modes")
+    png = importlib.import_module("bl_ext.user_default.mien.png")
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            [str(number) for number in range(200)]
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    scene, rig, changes = bpy.context.scene, _find("rig"), 0
+    try:
+        for _ in range(400):
+            with modes.object_mode(scene), modes.edit_mode(rig):
+                changes += rig.mode == "EDIT"
+    finally:
+        ended.set()
+        thread.join()
+    made = png.later(lambda: 3)
+    with modes.object_mode(bpy.data.scenes.new("Other")):
+        left = [t.name for t in threading.enumerate() if t.name.startswith("mien-png")]
+    return {"changes": changes, "left": left, "made": made.result(0.0)}
 
 
 def damaged(track: str, folder: str) -> list[str]:

@@ -135,6 +135,12 @@ def test_undo_and_redo(blender: Any, track_file: Path, other_track_file: Path) -
     assert states["states"] == [[0, 0], first, second, first, [0, 0], first]
 
 
+def test_modes_change_beside_threads(blender: Any, track_file: Path) -> None:
+    told = blender.run("scene_checks.py", "beside_threads", track=track_file)
+    # Blender ends with a segmentation fault where an operator runs under an override meanwhile.
+    assert told == {"changes": 400, "left": [], "made": 3}
+
+
 def test_damaged_files_are_refused_with_their_name(
     blender: Any, track_file: Path, tmp_path: Path
 ) -> None:
