@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,12 @@ class Problem:
         """Both, for a report in one line."""
         message = self.message.rstrip()
         return f"{message}{'' if message.endswith(('.', '!', '?')) else '.'} {self.advice}"
+
+
+def scene_problem(error: Exception) -> Problem:
+    """What stands in the way in the scene, whose traceback goes to the console."""
+    traceback.print_exception(error)
+    return Problem("scene", rpt("The scene could not be changed: {error}", error=error))
 
 
 @dataclass(frozen=True)

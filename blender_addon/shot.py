@@ -206,7 +206,7 @@ class ShotReceiver:
         if isinstance(message, Progress):
             self.progress = message
         elif isinstance(message, ModelResult):
-            self._model = _model_of(message)
+            self._model = model_of(message)
             self.model_count += 1
         elif isinstance(message, FrameResult):
             self._frames.put(message)
@@ -257,7 +257,8 @@ class ShotReceiver:
         )
 
 
-def _model_of(message: ModelResult) -> HeadModel:
+def model_of(message: ModelResult) -> HeadModel:
+    """The head of a message."""
     return HeadModel(
         expression_names=tuple(message.expression_names),
         neutral=message.neutral,

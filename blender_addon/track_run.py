@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import time
-import traceback
 from typing import Protocol
 
 import bpy
 
 from .backend_process import BackendError
-from .client import JobClient, JobPhase, Problem
+from .client import JobClient, JobPhase, Problem, scene_problem
 from .refine.job import remember_source
 from .runtime import ensure_backend, preferences, runtime
 from .scene.build import Changes, Gone, SceneUpdate
@@ -153,11 +152,8 @@ class TrackRun:
             self._update, self._shown = None, NOTHING
         except Exception as error:
             # Whatever stands in the way in the scene: it is said, and the next run can start.
-            traceback.print_exc()
             self.close()
-            self.problem = Problem(
-                "scene", rpt("The scene could not be changed: {error}", error=error)
-            )
+            self.problem = scene_problem(error)
         return self.is_finished
 
     def cancel(self) -> None:

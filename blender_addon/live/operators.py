@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from pathlib import Path
 
 import bpy
@@ -12,6 +11,7 @@ from bpy.app.handlers import persistent
 
 from .. import backend_process
 from ..backend_process import BackendError
+from ..client import scene_problem
 from ..runtime import preferences, redraw
 from ..scene.datablocks import by_uid, check_editable
 from ..shot import HeadModel
@@ -170,9 +170,8 @@ def poll_live() -> float | None:
         is_finished = run is None or run.step()
     except Exception as error:
         # Whatever stands in the way in the scene: the camera is let go, and it is said.
-        traceback.print_exc()
         assert run is not None
-        run.fail(rpt("The scene could not be changed: {error}", error=error))
+        run.fail(scene_problem(error).message)
         is_finished = True
     redraw()
     return None if is_finished else POLL_S

@@ -17,7 +17,7 @@ from ..shared.messages import (
     ModelResult,
     Progress,
 )
-from ..shot import HeadModel, Shot
+from ..shot import HeadModel, Shot, model_of
 
 
 class RefineReceiver:
@@ -36,15 +36,7 @@ class RefineReceiver:
         if isinstance(message, Progress):
             self.progress = message
         elif isinstance(message, ModelResult):
-            self.model = HeadModel(
-                expression_names=tuple(message.expression_names),
-                neutral=message.neutral,
-                shape_keys=message.shape_keys,
-                faces=message.faces,
-                uv=message.uv,
-                joints=message.joints,
-                skin_weights=message.skin_weights,
-            )
+            self.model = model_of(message)
         elif isinstance(message, FrameResult):
             # The scene poses the vertices itself; those of a long shot would fill the memory.
             self.frames[message.frame_index] = msgspec.structs.replace(

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import time
-import traceback
 from typing import Any
 
 import bpy
 
-from ..client import JobClient, JobPhase, Problem
+from ..client import JobClient, JobPhase, Problem, scene_problem
 from ..runtime import ensure_backend, preferences, runtime
 from ..scene.build import Gone
 from ..scene.datablocks import by_uid, check_editable
@@ -119,11 +118,8 @@ class RefineRun:
             self.close()
         except Exception as error:
             # Whatever stands in the way in the scene: it is said, and the next solve can start.
-            traceback.print_exc()
             self.close()
-            self.problem = Problem(
-                "scene", rpt("The scene could not be changed: {error}", error=error)
-            )
+            self.problem = scene_problem(error)
         return self.is_finished
 
     def cancel(self) -> None:

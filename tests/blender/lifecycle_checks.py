@@ -21,8 +21,8 @@ def relative_backend(folder: str) -> str:
     return told_by(bpy.ops.mien.check_backend)
 
 
-def live_and_the_file(folder: str) -> dict[str, Any]:
-    """The scene of a live run is renamed, then its file is closed: the camera is let go."""
+def _live(folder: str) -> tuple[Any, Any]:
+    """Live's room and a run of it, with a backend that says nothing."""
     program = Path(folder) / "mien"
     program.write_text("#!/bin/sh\nexec sleep 600\n", "utf-8")
     program.chmod(0o755)
@@ -30,7 +30,12 @@ def live_and_the_file(folder: str) -> dict[str, Any]:
     preferences.mode, preferences.backend_path = "LOCAL", str(program)
     bpy.ops.mien.live()
     live = _mien("live.operators")
-    run = live.live_run()
+    return live, live.live_run()
+
+
+def live_and_the_file(folder: str) -> dict[str, Any]:
+    """The scene of a live run is renamed, then its file is closed: the camera is let go."""
+    _, run = _live(folder)
     bpy.context.scene.name = "Another Name"
     goes_on = not run.step()
     process = run.stream._reader.process
@@ -43,14 +48,7 @@ def live_and_the_file(folder: str) -> dict[str, Any]:
 
 def live_breaks(folder: str) -> dict[str, Any]:
     """An error of the add-on in a live run ends it and is told."""
-    program = Path(folder) / "mien"
-    program.write_text("#!/bin/sh\nexec sleep 600\n", "utf-8")
-    program.chmod(0o755)
-    preferences = bpy.context.preferences.addons[MODULE].preferences
-    preferences.mode, preferences.backend_path = "LOCAL", str(program)
-    bpy.ops.mien.live()
-    live = _mien("live.operators")
-    run = live.live_run()
+    live, run = _live(folder)
 
     def broken() -> bool:
         raise RuntimeError("something is wrong")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from pathlib import Path
@@ -12,22 +11,9 @@ from typing import Any
 import bpy
 import numpy as np
 from scene_checks import _find, _in_pixels, _posed
+from tracking_checks import MODULE, _mien, _set_up
 
-MODULE = "bl_ext.user_default.mien"
 TIP = "ibug68/30"
-
-
-def _mien(name: str) -> Any:
-    return importlib.import_module(f"{MODULE}.{name}")
-
-
-def _set_up(clip: str, connection: str) -> Any:
-    preferences = bpy.context.preferences.addons[MODULE].preferences
-    preferences.mode = "CONNECT"
-    preferences.address = connection
-    settings = bpy.context.scene.mien
-    settings.clip = bpy.data.movieclips.load(clip)
-    return settings
 
 
 def _track(clip: str, connection: str, job_id: str) -> Any:
